@@ -1,0 +1,1 @@
+"""What does not run in production: local cluster, load generator, demo, simulator, reports."""

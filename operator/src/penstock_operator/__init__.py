@@ -1,0 +1,1 @@
+"""The Penstock operator: reconciles InferenceService resources and decides how many replicas they need."""

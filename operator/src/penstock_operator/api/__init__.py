@@ -1,0 +1,108 @@
+"""The InferenceService resource: its models, its conditions, and the CRD made from them. No I/O."""
+
+from penstock_operator.api.base import Model
+from penstock_operator.api.conditions import (
+    REASONS,
+    AcceptedReason,
+    AvailableReason,
+    ConditionType,
+    ProgressingReason,
+    ReadyReason,
+    Reason,
+    ScalingActiveReason,
+    ScalingLimitedReason,
+    SLAMetReason,
+)
+from penstock_operator.api.errors import InvalidSpec, Problem
+from penstock_operator.api.inferenceservice import InferenceService, ObjectMeta
+from penstock_operator.api.model_source import (
+    HuggingFaceSource,
+    ImageSource,
+    ModelSource,
+    PVCSource,
+    SecretKeyRef,
+    ServedModel,
+)
+from penstock_operator.api.runtime import (
+    Accelerator,
+    Engine,
+    EnvVar,
+    LocalObjectRef,
+    Resources,
+    Runtime,
+    Scheduling,
+    Toleration,
+)
+from penstock_operator.api.scaling import (
+    DEFAULT_IDLE_SECONDS,
+    MAX_REPLICAS,
+    Behavior,
+    Budget,
+    ScaleDown,
+    ScaleUp,
+    Scaling,
+    Targets,
+)
+from penstock_operator.api.sla import SLA, Objective
+from penstock_operator.api.spec import Cost, Drain, InferenceServiceSpec, Rollout, Routing
+from penstock_operator.api.status import (
+    Condition,
+    Decision,
+    InferenceServiceStatus,
+    Learned,
+    Prediction,
+    Signal,
+)
+
+__all__ = [
+    "DEFAULT_IDLE_SECONDS",
+    "MAX_REPLICAS",
+    "REASONS",
+    "SLA",
+    "Accelerator",
+    "AcceptedReason",
+    "AvailableReason",
+    "Behavior",
+    "Budget",
+    "Condition",
+    "ConditionType",
+    "Cost",
+    "Decision",
+    "Drain",
+    "Engine",
+    "EnvVar",
+    "HuggingFaceSource",
+    "ImageSource",
+    "InferenceService",
+    "InferenceServiceSpec",
+    "InferenceServiceStatus",
+    "InvalidSpec",
+    "Learned",
+    "LocalObjectRef",
+    "Model",
+    "ModelSource",
+    "ObjectMeta",
+    "Objective",
+    "PVCSource",
+    "Prediction",
+    "Problem",
+    "ProgressingReason",
+    "ReadyReason",
+    "Reason",
+    "Resources",
+    "Rollout",
+    "Routing",
+    "Runtime",
+    "SLAMetReason",
+    "ScaleDown",
+    "ScaleUp",
+    "Scaling",
+    "ScalingActiveReason",
+    "ScalingLimitedReason",
+    "Scheduling",
+    "SecretKeyRef",
+    "ServedModel",
+    "Signal",
+    "Targets",
+    "Toleration",
+]

@@ -2,7 +2,7 @@
 
 A `Rule` is written once as CEL and once as Python, side by side. The API server applies the CEL, which the
 CRD carries; pydantic applies the Python when a manifest is read, so that files which never saw a server and
-resources that were stored under older rules are judged alike. A test runs both judges over the same manifests.
+resources that were stored under older rules are judged alike. A test runs both judges over one table.
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ class Rule:
             raise PydanticCustomError(RULE_ERROR, "{problem}", {"problem": self.message, "field": self.field})
         return value
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(

@@ -43,10 +43,9 @@ class InferenceService(Model):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            f"self.metadata.name.size() <= {MAX_NAME} && "
-            + _name.cel.replace("self.", "self.metadata.name."),
-            f"metadata.name must have at most {MAX_NAME} characters, begin with a letter, and hold only lower "
-            "case letters, digits and '-': the names of its Service and pods are made of it",
+            f"self.metadata.name.size() <= {MAX_NAME} && " + _name.cel.replace("self.", "self.metadata.name."),
+            f"metadata.name must have at most {MAX_NAME} characters, begin with a letter, and hold only "
+            "lower case letters, digits and '-': the names of its Service and pods are made of it",
             lambda service: len(service.metadata.name) <= MAX_NAME and _name.holds(service.metadata.name),
         ),
     )
@@ -71,9 +70,7 @@ class InferenceService(Model):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            problems = [
-                _problem(dict(detail)) for detail in error.errors(include_url=False, include_input=False)
-            ]
+            problems = [_problem(dict(detail)) for detail in error.errors(include_url=False, include_input=False)]
         in_status = [problem for problem in problems if problem.path.startswith("status")]
         if in_status and len(in_status) == len(problems):
             return cls.parse({key: value for key, value in raw.items() if key != "status"})

@@ -65,9 +65,9 @@ class Accelerator(Model):
 class Resources(Model):
     """Compute resources of one replica beside its accelerators, as in a pod."""
 
-    requests: Annotated[dict[str, Quantity], Field(max_length=16)] = Field(default_factory=dict)
+    requests: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(default_factory=dict)
     """What the scheduler sets aside, such as cpu and memory."""
-    limits: Annotated[dict[str, Quantity], Field(max_length=16)] = Field(default_factory=dict)
+    limits: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(default_factory=dict)
     """What a replica may use at most."""
 
 
@@ -174,7 +174,7 @@ class Runtime(Model):
     resources: Resources = Resources()
     """Compute resources of one replica beside its accelerators."""
     args: Annotated[tuple[Argument, ...], Field(max_length=64)] = ()
-    """Further arguments of the engine, such as --max-num-seqs=256; flags that the operator owns are refused."""
+    """More arguments of the engine, such as --max-num-seqs=256. Those that the operator owns are refused."""
     env: Annotated[
         tuple[EnvVar, ...],
         Field(
@@ -182,7 +182,7 @@ class Runtime(Model):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = ()
-    """Further environment variables of the engine."""
+    """More environment variables of the engine."""
     startup_timeout_seconds: Annotated[Integer, Field(ge=10, le=86_400)] = 1800
     """How long a replica may take from start to ready, the loading of weights included."""
     scheduling: Scheduling = Scheduling()

@@ -20,7 +20,7 @@ class Objective(Model):
     ITL (each gap between tokens), QueueWait (time before the engine starts on the request) or E2E (until the
     last token)."""
     percentile: Percentile
-    """Share of requests in percent that meet the threshold: an integer from 1 to 99 or a string like "99.9"."""
+    """Percentage of requests that meet the threshold: an integer from 1 to 99 or a string like "99.9"."""
     threshold_milliseconds: Annotated[Integer, Field(ge=1, le=3_600_000)]
     """Longest time in milliseconds that meets the objective."""
 

@@ -63,9 +63,7 @@ def _floor_fits_budget(spec: "InferenceServiceSpec") -> bool:
     if spec.scaling is None or spec.scaling.budget is None or spec.cost is None:
         return True
     floor = (
-        float(spec.cost.per_accelerator_hour)
-        * float(spec.runtime.accelerator.count)
-        * float(spec.scaling.min_replicas)
+        float(spec.cost.per_accelerator_hour) * float(spec.runtime.accelerator.count) * float(spec.scaling.min_replicas)
     )
     return floor <= float(spec.scaling.budget.max_cost_per_hour) * 1.000000001
 
@@ -115,8 +113,7 @@ class InferenceServiceSpec(Model):
             " || double(self.cost.perAcceleratorHour) * double(self.runtime.accelerator.count)"
             " * double(self.scaling.minReplicas)"
             " <= double(self.scaling.budget.maxCostPerHour) * 1.000000001",
-            "scaling.budget.maxCostPerHour does not pay for scaling.minReplicas: "
-            "raise the budget or lower minReplicas",
+            "scaling.budget.maxCostPerHour does not pay for scaling.minReplicas: raise the budget or lower minReplicas",
             _floor_fits_budget,
         ),
     )

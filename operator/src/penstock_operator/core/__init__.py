@@ -1,0 +1,1 @@
+"""Pure functions of the operator: no clock, no I/O, no randomness, no asyncio."""

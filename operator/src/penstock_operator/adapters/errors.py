@@ -1,0 +1,20 @@
+"""Errors of the adapters."""
+
+
+class KubeError(Exception):
+    """An answer of the API server other than success.
+
+    Attributes:
+        status: HTTP status; 0 when there was no answer.
+        reason: `reason` of the Status object, or the name of the network error.
+    """
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+class ConfigurationError(Exception):
+    """The operator cannot reach what it is configured for; the message says how to mend it."""

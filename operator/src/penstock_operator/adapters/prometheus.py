@@ -1,0 +1,86 @@
+"""Prometheus behind `core.ports.MetricsSource`: whatever goes wrong becomes Unavailable with a reason.
+
+prometheus-api-client is synchronous, has no default timeout, retries reads and raises from three families of
+exceptions. So it runs in a small thread pool of its own, one client per thread, with explicit timeouts and no
+retries; a deadline above it bounds what threads cannot. NaN and infinities are no numbers to act on and are dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import requests
+from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
+from urllib3.util.retry import Retry
+
+from penstock_operator.core.ports import Sample, Unavailable
+
+_THREADS = 4
+
+
+class PrometheusSource:
+    """Instant queries against one Prometheus-compatible URL."""
+
+    def __init__(
+        self, url: str, *, timeout_seconds: float = 5.0, token_file: Path | None = None, ca_file: Path | None = None
+    ) -> None:
+        self._url = url
+        self._timeout = timeout_seconds
+        self._token_file = token_file
+        self._ca_file = ca_file
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="prometheus")
+        self._local = threading.local()
+
+    def close(self) -> None:
+        """Give up on running queries and free the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def instant(self, query: str) -> tuple[Sample, ...] | Unavailable:
+        """Evaluate `query` now; never raises."""
+        loop = asyncio.get_running_loop()
+        try:
+            answer = await asyncio.wait_for(
+                loop.run_in_executor(self._pool, self._ask, query), timeout=self._timeout + 1
+            )
+        except TimeoutError:
+            return Unavailable(f"Prometheus at {self._url} did not answer within {self._timeout:.0f} s")
+        except requests.exceptions.ConnectionError:
+            return Unavailable(f"Prometheus at {self._url} cannot be reached")
+        except requests.exceptions.Timeout:
+            return Unavailable(f"Prometheus at {self._url} did not answer within {self._timeout:.0f} s")
+        except PrometheusApiClientException as error:
+            return Unavailable(f"Prometheus at {self._url} refused the query: {str(error)[:200]}")
+        except (requests.exceptions.RequestException, ValueError, KeyError, TypeError, OSError) as error:
+            return Unavailable(f"Prometheus at {self._url} gave no usable answer: {type(error).__name__}")
+        return answer
+
+    def _ask(self, query: str) -> tuple[Sample, ...] | Unavailable:
+        result = self._client().custom_query(query, timeout=(2, self._timeout))
+        if not isinstance(result, list):
+            return Unavailable(f"Prometheus at {self._url} answered with something else than a vector")
+        samples = (_sample(item) for item in result)
+        return tuple(sample for sample in samples if sample is not None)
+
+    def _client(self) -> PrometheusConnect:
+        client = getattr(self._local, "client", None)
+        if client is None:
+            client = PrometheusConnect(self._url, retry=Retry(total=0))
+            if self._ca_file is not None:
+                client._session.verify = str(self._ca_file)  # noqa: SLF001 - the constructor offers no CA file
+            self._local.client = client
+        if self._token_file is not None:
+            client.headers = {"Authorization": f"Bearer {self._token_file.read_text(encoding='utf-8').strip()}"}
+        return client
+
+
+def _sample(item: Any) -> Sample | None:
+    value = float(item["value"][1])
+    if not math.isfinite(value):
+        return None
+    labels = {str(key): str(text) for key, text in item.get("metric", {}).items() if key != "__name__"}
+    return Sample(labels=labels, value=value)

@@ -1,0 +1,64 @@
+"""Who owns `spec.replicas` of a Deployment: the hand-over between reconciler and autoscaler.
+
+A Deployment is created with its initial count. The autoscaler then applies the same value through `/scale`, and only
+when it owns the field does the operator leave it out: a field that nobody owns falls back to 1, which would throw away
+every replica but one. The state is read from `metadata.managedFields`, so it survives a restart of either side.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock_contract import names
+
+Manifest = dict[str, Any]
+
+
+def owners_of_replicas(deployment: Manifest) -> frozenset[str]:
+    """Field managers that own `spec.replicas` of a live Deployment."""
+    entries = deployment.get("metadata", {}).get("managedFields") or []
+    return frozenset(
+        entry.get("manager", "") for entry in entries if "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
+    )
+
+
+def autoscaler_owns_replicas(deployment: Manifest) -> bool:
+    """True when the reconciler may omit `spec.replicas`."""
+    return names.AUTOSCALER_MANAGER in owners_of_replicas(deployment)
+
+
+def foreign_scaler(deployment: Manifest) -> str | None:
+    """Manager of an HPA or ScaledObject that writes `spec.replicas`, or None.
+
+    A person's `kubectl scale` is no foreign scaler: the next decision simply starts from the new count.
+    """
+    for entry in deployment.get("metadata", {}).get("managedFields") or []:
+        manager = entry.get("manager", "")
+        if (
+            entry.get("subresource") == "scale"
+            and "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
+            and manager in ("kube-controller-manager", "horizontal-pod-autoscaler", "keda", "keda-operator")
+        ):
+            return str(manager)
+    return None
+
+
+def replicas_to_apply(
+    *, fixed: int | None, minimum: int, last_desired: int | None, maximum: int, live: Manifest | None
+) -> int | None:
+    """The `spec.replicas` that the reconciler applies, or None to omit the field.
+
+    Args:
+        fixed: `spec.replicas` of the resource; None when it is autoscaled.
+        minimum: `scaling.minReplicas`.
+        last_desired: `status.desiredReplicas`, so that a Deployment deleted by hand comes back at its size.
+        maximum: `scaling.maxReplicas`.
+        live: the live Deployment, or None before it exists.
+    """
+    if fixed is not None:
+        return fixed
+    if live is None:
+        return min(maximum, max(minimum, last_desired or 0))
+    if autoscaler_owns_replicas(live):
+        return None
+    return int(live.get("spec", {}).get("replicas", minimum))

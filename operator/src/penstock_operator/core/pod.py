@@ -1,0 +1,159 @@
+"""The worker pod template.
+
+Restricted pod security, read-only root, no service account token. The model is mounted read-only. Probes: the startup
+probe owns model loading, readiness follows the engine, liveness asks only whether the process answers. On termination
+the pod first stays up for a moment so that routers can notice, then gets SIGTERM and `drain.timeoutSeconds` to finish.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from penstock_contract import names
+from penstock_operator.core import naming
+from penstock_operator.core.engines import ENGINES, MODEL_MOUNT, Engine, serve_options
+
+if TYPE_CHECKING:
+    from penstock_operator.api import InferenceServiceSpec
+
+Manifest = dict[str, Any]
+
+LEAVE_ENDPOINTS_SECONDS = 5
+EXIT_SECONDS = 10
+_STARTUP_PERIOD_SECONDS = 2
+
+
+def pod_template(service: str, spec: InferenceServiceSpec, *, default_images: Mapping[str, str]) -> Manifest:
+    """Template of the worker pods; see `desired.children` for arguments and errors."""
+    runtime, scheduling = spec.runtime, spec.runtime.scheduling
+    pod: Manifest = {
+        "containers": [_container(service, spec, default_images)],
+        "volumes": _volumes(spec),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 1000,
+            "fsGroup": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": LEAVE_ENDPOINTS_SECONDS + spec.drain.timeout_seconds + EXIT_SECONDS,
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": naming.selector(service)},
+            }
+        ],
+    }
+    tolerations = [_plain(item) for item in (scheduling.tolerations if scheduling else None) or ()]
+    if runtime.accelerator.count:
+        tolerations.insert(0, {"key": runtime.accelerator.resource_name, "operator": "Exists", "effect": "NoSchedule"})
+    optional: Manifest = {
+        "tolerations": tolerations,
+        "imagePullSecrets": [_plain(item) for item in runtime.image_pull_secrets or ()],
+        "serviceAccountName": runtime.service_account_name,
+        "runtimeClassName": scheduling.runtime_class_name if scheduling else None,
+        "priorityClassName": scheduling.priority_class_name if scheduling else None,
+        "nodeSelector": dict((scheduling.node_selector if scheduling else None) or {}),
+    }
+    pod |= {key: value for key, value in optional.items() if value}
+    return {"metadata": {"labels": naming.labels(service)}, "spec": pod}
+
+
+def _container(service: str, spec: InferenceServiceSpec, default_images: Mapping[str, str]) -> Manifest:
+    runtime, engine = spec.runtime, ENGINES[spec.runtime.engine]
+    container: Manifest = {
+        "name": "worker",
+        "image": runtime.image or default_images[engine.name],
+        "args": [*engine.args(serve_options(service, spec)), *(runtime.args or ())],
+        "env": _environment(spec, engine),
+        "ports": _ports(engine),
+        "resources": _resources(spec),
+        "volumeMounts": _mounts(spec),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_ENDPOINTS_SECONDS}}},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    return container | _probes(engine, runtime.startup_timeout_seconds)
+
+
+def _plain(model: Any) -> Manifest:
+    dumped = model.model_dump(by_alias=True, exclude_none=True) if hasattr(model, "model_dump") else dict(model)
+    return {key: value for key, value in dumped.items() if value is not None}
+
+
+def _environment(spec: InferenceServiceSpec, engine: Engine) -> list[Manifest]:
+    env = [_plain(item) for item in spec.runtime.env or ()]
+    env.append({"name": "HOME", "value": "/tmp"})  # noqa: S108 - an emptyDir, the root is read-only
+    source = spec.model.source.hugging_face
+    if source is not None and engine.downloads:
+        env.append({"name": "HF_HOME", "value": "/tmp/huggingface"})  # noqa: S108 - the same
+        if source.token_secret_ref is not None:
+            reference = _plain(source.token_secret_ref)
+            env.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}})
+    return env
+
+
+def _ports(engine: Engine) -> list[Manifest]:
+    ports = [{"name": "http", "containerPort": names.HTTP_PORT, "protocol": "TCP"}]
+    if engine.admin_port:
+        ports.append({"name": "admin", "containerPort": names.ADMIN_PORT, "protocol": "TCP"})
+    return ports
+
+
+def _resources(spec: InferenceServiceSpec) -> Manifest:
+    accelerator, wanted = spec.runtime.accelerator, spec.runtime.resources
+    requests = {key: str(value) for key, value in ((wanted.requests if wanted else None) or {}).items()}
+    limits = {key: str(value) for key, value in ((getattr(wanted, "limits", None) if wanted else None) or {}).items()}
+    if accelerator.count:
+        limits[accelerator.resource_name] = str(accelerator.count)
+        requests[accelerator.resource_name] = str(accelerator.count)
+    return {key: value for key, value in (("requests", requests), ("limits", limits)) if value}
+
+
+def _volumes(spec: InferenceServiceSpec) -> list[Manifest]:
+    volumes: list[Manifest] = [
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+    ]
+    source = spec.model.source
+    if source.pvc is not None:
+        claim = {"claimName": source.pvc.claim_name, "readOnly": True}
+        volumes.append({"name": "model", "persistentVolumeClaim": claim})
+    elif source.image is not None:
+        volumes.append({"name": "model", "image": {"reference": source.image.reference}})
+    return volumes
+
+
+def _mounts(spec: InferenceServiceSpec) -> list[Manifest]:
+    mounts: list[Manifest] = [
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir
+        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - an emptyDir in memory
+    ]
+    if spec.model.source.pvc is not None or spec.model.source.image is not None:
+        mounts.append({"name": "model", "mountPath": MODEL_MOUNT, "readOnly": True})
+    return mounts
+
+
+def _probes(engine: Engine, startup_timeout_seconds: int) -> Manifest:
+    def http(path: str) -> Manifest:
+        return {"httpGet": {"path": path, "port": "http"}}
+
+    return {
+        "startupProbe": http(engine.ready_path)
+        | {
+            "periodSeconds": _STARTUP_PERIOD_SECONDS,
+            "timeoutSeconds": 2,
+            "failureThreshold": math.ceil(startup_timeout_seconds / _STARTUP_PERIOD_SECONDS),
+        },
+        "readinessProbe": http(engine.ready_path) | {"periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 2},
+        "livenessProbe": http(engine.health_path) | {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
+    }

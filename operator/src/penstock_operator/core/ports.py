@@ -1,0 +1,60 @@
+"""What the core and the runtime need from the outside world, as Protocols that adapters implement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One element of an instant vector.
+
+    Attributes:
+        labels: label names to values, without `__name__`.
+        value: finite number.
+    """
+
+    labels: dict[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """A query that got no usable answer. Not an empty answer: that is an empty tuple of samples."""
+
+    reason: str
+
+
+class MetricsSource(Protocol):
+    """A Prometheus-compatible query API."""
+
+    async def instant(self, query: str) -> tuple[Sample, ...] | Unavailable:
+        """Evaluate `query` now; never raises."""
+        ...
+
+
+class Kube(Protocol):
+    """The API server, as far as the runtime uses it. Objects are plain dictionaries."""
+
+    async def list(self, kind: str, *, label_selector: str = "") -> list[Manifest]:
+        """All objects of a kind, cluster-wide or in the watched namespaces."""
+        ...
+
+    async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
+        """Server-side apply of a whole intent; returns the live object."""
+        ...
+
+    async def apply_status(self, manifest: Manifest, *, manager: str) -> Manifest:
+        """Server-side apply of the status subresource."""
+        ...
+
+    async def scale(self, *, namespace: str, name: str, replicas: int, manager: str) -> None:
+        """Server-side apply of a Deployment's `/scale` with force."""
+        ...
+
+    async def create_event(self, event: Manifest) -> None:
+        """Post an event; failures are logged, never raised."""
+        ...

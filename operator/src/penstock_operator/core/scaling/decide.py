@@ -1,0 +1,179 @@
+"""The policy: one pure function from policy, observation and memory to a decision.
+
+Order of the rules, first match decides: a paused service or a foreign scaler holds; signals that say nothing hold
+(inside the bounds, which the user may move at any time); otherwise the load is sized, and safety decides how much of
+that may be done now. The function knows no clock: `now` is an argument and must not run backwards between ticks of
+one service.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from penstock_operator.core.scaling import capacity, demand, safety, sizing
+from penstock_operator.core.scaling.types import (
+    Decision,
+    LimitedBy,
+    Memory,
+    Mode,
+    Observation,
+    Policy,
+    Reason,
+)
+
+_LONGEST_TICK_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What the load alone asks for, before safety."""
+
+    replicas: int
+    reason: Reason
+    message: str
+    needed: float | None = None
+    demand: float | None = None
+
+
+def decide(policy: Policy, observation: Observation, memory: Memory, now: float) -> tuple[Decision, Memory]:
+    """Decide the replica count of one service.
+
+    Args:
+        policy: what the user asked for.
+        observation: what was seen at this tick.
+        memory: what the previous tick returned; `Memory()` after a restart.
+        now: Unix seconds.
+
+    Returns:
+        The decision and the memory for the next tick.
+    """
+    elapsed = 0.0 if memory.output.at is None else min(_LONGEST_TICK_SECONDS, max(0.0, now - memory.output.at))
+    memory = demand.remember(memory, observation, now=now, elapsed_seconds=elapsed)
+    saturation = capacity.learn_saturation(memory.saturation_tokens_per_second, observation)
+    memory = replace(memory, saturation_tokens_per_second=saturation)
+    per_replica = capacity.tokens_per_second(policy, saturation)
+    wish = _wish(policy, observation, memory, per_replica)
+    decision, history = _safely(policy, observation, memory, wish, now)
+    decision = replace(
+        decision,
+        needed=wish.needed,
+        demand_tokens_per_second=wish.demand,
+        capacity_tokens_per_second=per_replica,
+    )
+    return _allowed(policy, observation, decision), replace(memory, recommendations=history)
+
+
+def _wish(policy: Policy, seen: Observation, memory: Memory, per_replica: float | None) -> _Wish:
+    current = seen.replicas
+    if not (seen.arrivals.fresh and seen.waiting.fresh):
+        return _Wish(current, Reason.SIGNALS_UNKNOWN, _what_is_unknown(seen))
+    if current == 0:
+        return _Wish(0, Reason.STEADY, "scaled to zero")
+    running = seen.running.value if seen.running.fresh else memory.output.running
+    length = demand.tokens_per_request(memory.output, running=running)
+    excess = sizing.excess_queue(
+        waiting=seen.waiting.value, tolerated_per_replica=policy.target_queue_depth, ready=seen.ready
+    )
+    offered = memory.arrivals or 0.0
+    if offered == 0 and excess == 0 and seen.running.fresh and seen.running.value == 0:
+        reason = Reason.STEADY if current == 1 else Reason.LESS_LOAD
+        return _Wish(1, reason, "no load", needed=0.0, demand=0.0)
+    if length is None or per_replica is None:
+        return _without_capacity(seen, excess, known_length=length is not None)
+    tokens = offered * length
+    need = sizing.need(demand=tokens, excess_requests=excess, tokens_per_request=length, capacity=per_replica)
+    replicas = sizing.recommend(need.total, current=current)
+    message = (
+        f"{offered:.2f} req/s x {length:.0f} tokens = {tokens:.0f} tok/s offered"
+        f"{f', {excess:.0f} requests too many in queue' if excess else ''}"
+        f"; one replica carries {per_replica:.0f} tok/s; {need.total:.2f} replicas needed"
+    )
+    reason = need.reason if replicas > current else Reason.LESS_LOAD if replicas < current else Reason.STEADY
+    return _Wish(replicas, reason, message, needed=need.total, demand=tokens)
+
+
+def _without_capacity(seen: Observation, excess: float, *, known_length: bool) -> _Wish:
+    missing = "capacity of a replica" if known_length else "tokens per request"
+    if excess and seen.ready >= seen.replicas:
+        return _Wish(
+            seen.replicas + 1,
+            Reason.QUEUE_WITHOUT_CAPACITY,
+            f"{excess:.0f} requests too many in queue; {missing} not known yet, so one replica more",
+        )
+    return _Wish(seen.replicas, Reason.STEADY, f"{missing} not known yet")
+
+
+def _safely(
+    policy: Policy, seen: Observation, memory: Memory, wish: _Wish, now: float
+) -> tuple[Decision, safety.Recommendations]:
+    """How much of the wish may be done now, and the recommendations of the stabilisation window."""
+    current = seen.replicas
+    decision = Decision(replicas=wish.replicas, reason=wish.reason, message=wish.message)
+    if wish.reason is Reason.SIGNALS_UNKNOWN:
+        decision = replace(decision, limited_by=LimitedBy.UNKNOWN)
+    elif wish.replicas < current and (obstacle := safety.why_not_down(seen)):
+        limit = LimitedBy.UNKNOWN if obstacle[0] is Reason.SIGNALS_UNKNOWN else LimitedBy.NONE
+        decision = _held(decision, current, obstacle[1], reason=obstacle[0], limit=limit)
+    elif wish.replicas > current and seen.unschedulable:
+        text = f"{seen.unschedulable} pods find no node with room"
+        decision = _held(decision, current, text, reason=wish.reason, limit=LimitedBy.QUOTA)
+    stable, history = safety.stabilise(
+        memory.recommendations,
+        recommended=decision.replicas,
+        current=current,
+        now=now,
+        window_seconds=policy.stabilization_seconds,
+    )
+    if stable > decision.replicas:
+        text = f"fewer replicas must be right for {policy.stabilization_seconds:.0f} s"
+        decision = _held(decision, stable, text, reason=Reason.STABILIZING, limit=LimitedBy.NONE)
+    stepped = safety.within_step(policy, current=current, replicas=stable)
+    if stepped != stable:
+        decision = replace(decision, replicas=stepped, limited_by=LimitedBy.RATE)
+    return _bounded(policy, current, decision), history
+
+
+def _held(decision: Decision, replicas: int, why: str, *, reason: Reason, limit: LimitedBy) -> Decision:
+    message = f"holds {replicas}: {why}; {decision.message}"
+    return replace(decision, replicas=replicas, reason=reason, message=message, limited_by=limit)
+
+
+def _bounded(policy: Policy, current: int, decision: Decision) -> Decision:
+    """The decision inside the bounds. They bind in every state: the user may move them at any time."""
+    replicas, limit = safety.within_bounds(policy, decision.replicas)
+    if limit is not LimitedBy.NONE:
+        decision = replace(
+            decision,
+            limited_by=limit,
+            message=f"{decision.message}; limited to {replicas} by {limit.lower()}",
+        )
+    if replicas not in (decision.replicas, current) and decision.reason is Reason.SIGNALS_UNKNOWN:
+        decision = replace(decision, reason=Reason.BOUNDS)
+    return replace(decision, replicas=replicas)
+
+
+def _allowed(policy: Policy, seen: Observation, decision: Decision) -> Decision:
+    """The decision with the permission to act on it."""
+    if policy.mode is Mode.PAUSED:
+        return replace(
+            decision,
+            replicas=seen.replicas,
+            act=False,
+            reason=Reason.PAUSED,
+            message=f"paused; {decision.message}",
+        )
+    if seen.foreign_scaler is not None:
+        message = f"{seen.foreign_scaler} scales this Deployment; remove it or set scaling.mode: Paused"
+        return replace(decision, replicas=seen.replicas, act=False, reason=Reason.FOREIGN_SCALER, message=message)
+    return replace(decision, act=policy.mode is Mode.AUTO)
+
+
+def _what_is_unknown(seen: Observation) -> str:
+    if seen.source_error:
+        return f"holds {seen.replicas}: {seen.source_error}"
+    unknown = [
+        f"{name} {signal.state.lower()}{f' ({signal.detail})' if signal.detail else ''}"
+        for name, signal in seen.signals().items()
+        if not signal.fresh
+    ]
+    return f"holds {seen.replicas}: {', '.join(unknown)}"

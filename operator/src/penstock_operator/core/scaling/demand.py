@@ -1,0 +1,77 @@
+"""Offered load: arrivals times tokens per request. Never served tokens, which saturate and so never ask for more.
+
+Both factors come from cumulative counters. The request rate is smoothed against Poisson noise but follows a level shift
+at once: a rate further than three standard deviations from the smoothed one replaces it. Tokens per request is a ratio
+of decayed sums, corrected for requests that are still running: on average half of their output is counted already.
+"""
+
+from __future__ import annotations
+
+import math
+
+from penstock_operator.core.scaling.types import Memory, Observation, OutputLength
+
+SMOOTHING_SECONDS = 30.0
+SHIFT_SIGMAS = 3.0
+LENGTH_HALF_LIFE_SECONDS = 120.0
+_LEAST_REQUESTS = 1.0
+
+
+def smooth_arrivals(previous: float | None, rate: float, *, window_seconds: float, elapsed_seconds: float) -> float:
+    """Smoothed request rate in requests/s.
+
+    Args:
+        previous: smoothed rate before; None at first.
+        rate: rate over the last `window_seconds`.
+        window_seconds: window of `rate`; its count is Poisson with variance rate x window.
+        elapsed_seconds: since the previous update.
+    """
+    if previous is None:
+        return rate
+    sigma = math.sqrt(max(previous, 1.0 / window_seconds) / window_seconds)
+    if abs(rate - previous) > SHIFT_SIGMAS * sigma:
+        return rate
+    weight = 1.0 - math.exp(-elapsed_seconds / SMOOTHING_SECONDS)
+    return previous + weight * (rate - previous)
+
+
+def update_output(output: OutputLength, seen: Observation, *, now: float) -> OutputLength:
+    """Fold one tick's rates into the estimate of tokens per request."""
+    if not (seen.generated_tokens.fresh and seen.finished.fresh and seen.running.fresh):
+        return output
+    if output.at is None:
+        return OutputLength(running=seen.running.value, at=now)
+    elapsed = max(0.0, now - output.at)
+    decay = 0.5 ** (elapsed / LENGTH_HALF_LIFE_SECONDS)
+    return OutputLength(
+        tokens=output.tokens * decay + seen.generated_tokens.value * elapsed,
+        requests=output.requests * decay + seen.finished.value * elapsed,
+        running=output.running * decay + seen.running.value * (1.0 - decay),
+        at=now,
+    )
+
+
+def tokens_per_request(output: OutputLength, *, running: float) -> float | None:
+    """Mean generated tokens per request, or None before enough requests were seen."""
+    requests = output.requests + (running - output.running) / 2
+    if requests < _LEAST_REQUESTS or output.tokens <= 0:
+        return None
+    return output.tokens / requests
+
+
+def remember(memory: Memory, seen: Observation, *, now: float, elapsed_seconds: float) -> Memory:
+    """Memory with this tick's demand folded in; signals that are not fresh leave it as it was."""
+    arrivals = memory.arrivals
+    if seen.arrivals.fresh:
+        arrivals = smooth_arrivals(
+            arrivals,
+            seen.arrivals.value,
+            window_seconds=seen.rate_window_seconds,
+            elapsed_seconds=elapsed_seconds,
+        )
+    return Memory(
+        arrivals=arrivals,
+        output=update_output(memory.output, seen, now=now),
+        saturation_tokens_per_second=memory.saturation_tokens_per_second,
+        recommendations=memory.recommendations,
+    )

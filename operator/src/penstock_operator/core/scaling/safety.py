@@ -1,0 +1,64 @@
+"""What may be done with a recommendation: freshness, stabilisation, bounds, step limits, budget."""
+
+from __future__ import annotations
+
+from penstock_operator.core.scaling.sizing import affordable
+from penstock_operator.core.scaling.types import LimitedBy, Observation, Policy, Reason
+
+Recommendations = tuple[tuple[float, int], ...]
+
+
+def why_not_down(seen: Observation) -> tuple[Reason, str] | None:
+    """Why fewer replicas are not allowed now, or None when they are.
+
+    Fewer replicas need every signal fresh and a scrape of every ready pod: a pod that does not report makes the sums
+    too small. A rollout in progress keeps the count too.
+    """
+    stale = [name for name, signal in seen.signals().items() if not signal.fresh]
+    if stale:
+        return Reason.SIGNALS_UNKNOWN, f"{', '.join(stale)} not fresh"
+    if seen.reporting.value < seen.ready:
+        return Reason.SIGNALS_UNKNOWN, f"{seen.reporting.value:.0f} of {seen.ready} ready pods report"
+    if seen.rolling_out:
+        return Reason.ROLLOUT, "a rollout is in progress"
+    return None
+
+
+def stabilise(
+    history: Recommendations, *, recommended: int, current: int, now: float, window_seconds: float
+) -> tuple[int, Recommendations]:
+    """The largest recommendation inside the window, never above `current` unless `recommended` is, and the history.
+
+    An empty history counts as the current count, so that a restart cannot shrink a service.
+    """
+    entry = recommended if history else max(recommended, current)
+    kept = tuple(item for item in history if item[0] > now - window_seconds)
+    kept = _push(kept, (now, entry))
+    if recommended >= current:
+        return recommended, kept
+    return min(current, max(n for _, n in kept)), kept
+
+
+def _push(history: Recommendations, entry: tuple[float, int]) -> Recommendations:
+    """Append, dropping older entries that are not larger: they can never be the maximum again."""
+    return (*(item for item in history if item[1] > entry[1]), entry)
+
+
+def within_bounds(policy: Policy, replicas: int) -> tuple[int, LimitedBy]:
+    """`replicas` inside minimum, maximum and budget, and what keeps it from growing."""
+    ceiling, limit = policy.max_replicas, LimitedBy.MAX
+    paid = affordable(policy)
+    if paid is not None and paid < ceiling:
+        ceiling, limit = paid, LimitedBy.BUDGET
+    if replicas > ceiling:
+        return ceiling, limit
+    return max(replicas, min(policy.min_replicas, ceiling)), LimitedBy.NONE
+
+
+def within_step(policy: Policy, *, current: int, replicas: int) -> int:
+    """`replicas` no further from `current` than one decision may go."""
+    if policy.max_up_step is not None:
+        replicas = min(replicas, current + policy.max_up_step)
+    if policy.max_down_step is not None:
+        replicas = max(replicas, current - policy.max_down_step)
+    return replicas

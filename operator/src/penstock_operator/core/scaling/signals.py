@@ -1,0 +1,105 @@
+"""From query results to signals: the queries, one per kind for the whole cluster, and what their answers mean.
+
+An answer that is missing is Absent, never zero. The age of a signal comes from the scrape timestamps themselves,
+asked in the same tick, because an instant query dresses old samples in the time of evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from penstock_operator.core.ports import Sample, Unavailable
+from penstock_operator.core.scaling.types import Signal, SignalState
+
+Key = tuple[str, str]
+_BY = "by (namespace, inferenceservice)"
+_W = "penstock_worker_"
+
+QUERIES: Mapping[str, str] = {
+    "arrivals": f"sum {_BY} (rate({_W}requests_arrived_total[{{window}}]))",
+    "prompt_tokens": f"sum {_BY} (rate({_W}prompt_tokens_total[{{window}}]))",
+    "generated_tokens": f"sum {_BY} (rate({_W}generated_tokens_total[{{window}}]))",
+    "finished": f"sum {_BY} (rate({_W}requests_finished_total[{{window}}]))",
+    "waiting": f"sum {_BY} ({_W}requests_waiting)",
+    "running": f"sum {_BY} ({_W}requests_running)",
+    "age": f"time() - max {_BY} (timestamp({_W}requests_waiting))",
+    "reporting": f"count {_BY} (time() - timestamp({_W}requests_waiting) < {{stale}})",
+}
+# Scrape interval of the workers from the scrapes in a minute: works on Prometheus and on what speaks like it.
+SCRAPE_INTERVAL_QUERY = '60 / max(count_over_time(up{inferenceservice!=""}[1m]))'
+WINDOW_INTERVALS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Answers of one tick, per kind: values by (namespace, service), or why there are none.
+
+    Attributes:
+        answers: kind to values or Unavailable.
+        now: Unix seconds of the tick.
+        window_seconds: rate window; also the age from which a signal is stale.
+    """
+
+    answers: Mapping[str, Mapping[Key, float] | Unavailable]
+    now: float
+    window_seconds: float = field(default=60.0)
+
+    @property
+    def error(self) -> str | None:
+        """Why the source gave nothing at all, or None when any query was answered."""
+        failures = [answer.reason for answer in self.answers.values() if isinstance(answer, Unavailable)]
+        return failures[0] if failures and len(failures) == len(self.answers) else None
+
+
+def queries(window_seconds: float) -> dict[str, str]:
+    """PromQL by kind for a rate window."""
+    window = f"{max(1, round(window_seconds))}s"
+    return {kind: text.format(window=window, stale=f"{window_seconds:.0f}") for kind, text in QUERIES.items()}
+
+
+def by_service(samples: tuple[Sample, ...] | Unavailable) -> Mapping[Key, float] | Unavailable:
+    """Values by (namespace, service); samples without these labels are not ours."""
+    if isinstance(samples, Unavailable):
+        return samples
+    return {
+        (sample.labels["namespace"], sample.labels["inferenceservice"]): sample.value
+        for sample in samples
+        if sample.labels.get("namespace") and sample.labels.get("inferenceservice")
+    }
+
+
+def signal(view: View, kind: str, key: Key) -> Signal:
+    """The signal of one kind for one service."""
+    values, ages = view.answers[kind], view.answers["age"]
+    if isinstance(values, Unavailable):
+        return Signal(SignalState.ABSENT, detail=values.reason)
+    if isinstance(ages, Unavailable):
+        return Signal(SignalState.ABSENT, detail=ages.reason)
+    if key not in values:
+        return Signal(SignalState.ABSENT, detail="no series")
+    if key not in ages:
+        return Signal(SignalState.ABSENT, detail="no scrape of a worker")
+    value, age = values[key], ages[key]
+    seen_at = view.now - age
+    if value < 0:
+        return Signal(SignalState.CONTRADICTORY, value, seen_at, detail=f"negative value {value:g}")
+    if age > view.window_seconds:
+        return Signal(SignalState.STALE, value, seen_at, detail=f"newest sample is {age:.0f} s old")
+    return Signal(SignalState.FRESH, value, seen_at)
+
+
+def reporting(view: View, key: Key) -> Signal:
+    """Pods with a fresh scrape; no pod in the answer means none, if the query was answered."""
+    values = view.answers["reporting"]
+    if isinstance(values, Unavailable):
+        return Signal(SignalState.ABSENT, detail=values.reason)
+    return Signal(SignalState.FRESH, values.get(key, 0.0), view.now)
+
+
+def generated(view: View, key: Key, *, running: Signal) -> Signal:
+    """Generated tokens, contradictory when requests run and no token comes out."""
+    seen = signal(view, "generated_tokens", key)
+    if seen.fresh and running.fresh and seen.value == 0 and running.value > 0:
+        return Signal(SignalState.CONTRADICTORY, 0.0, seen.observed_at, detail="requests run, no token is generated")
+    return seen

@@ -1,0 +1,226 @@
+"""What goes into a scaling decision and what comes out. Times are Unix seconds, rates are per second.
+
+Every signal says how far it can be trusted. There is no number without a state: a value that is missing is not zero,
+and the policy may shrink a service on fresh signals only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class SignalState(StrEnum):
+    """How far a signal can be trusted."""
+
+    FRESH = "Fresh"
+    STALE = "Stale"
+    ABSENT = "Absent"
+    CONTRADICTORY = "Contradictory"
+
+
+class Mode(StrEnum):
+    """`scaling.mode`."""
+
+    AUTO = "Auto"
+    ADVISE = "Advise"
+    PAUSED = "Paused"
+
+
+class Reason(StrEnum):
+    """Why the decided replica count is what it is; stable, documented, also a metric label."""
+
+    OFFERED_LOAD = "OfferedLoad"
+    BACKLOG = "Backlog"
+    QUEUE_WITHOUT_CAPACITY = "QueueWithoutCapacity"
+    LESS_LOAD = "LessLoad"
+    STEADY = "Steady"
+    STABILIZING = "Stabilizing"
+    STARTING = "Starting"
+    SIGNALS_UNKNOWN = "SignalsUnknown"
+    ROLLOUT = "RolloutInProgress"
+    BOUNDS = "Bounds"
+    PAUSED = "Paused"
+    FOREIGN_SCALER = "ForeignScaler"
+
+
+class LimitedBy(StrEnum):
+    """What keeps the count from what the load asks for."""
+
+    NONE = "None"
+    MAX = "Max"
+    BUDGET = "Budget"
+    RATE = "Rate"
+    QUOTA = "Quota"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One input.
+
+    Attributes:
+        state: whether `value` can be used.
+        value: last value; meaningful when fresh or stale.
+        observed_at: time of the newest sample behind it; None when absent.
+        detail: what is wrong, for people.
+    """
+
+    state: SignalState
+    value: float = 0.0
+    observed_at: float | None = None
+    detail: str = ""
+
+    @property
+    def fresh(self) -> bool:
+        """True when the value may be acted on."""
+        return self.state is SignalState.FRESH
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the user asked for, per service.
+
+    Attributes:
+        mode: act, advise or hold.
+        min_replicas: lower bound; 0 allowed.
+        max_replicas: upper bound.
+        target_tokens_per_second: generated tokens/s one replica is trusted to carry; None = learn it.
+        target_queue_depth: waiting requests per replica that are tolerated.
+        stabilization_seconds: a smaller count must be right this long.
+        max_up_step: most replicas added by one decision; None = no limit.
+        max_down_step: most replicas removed by one decision; None = no limit.
+        cost_per_replica_hour: price of one replica's accelerators per hour; None = unknown.
+        max_cost_per_hour: hard budget; None = none.
+    """
+
+    min_replicas: int
+    max_replicas: int
+    mode: Mode = Mode.AUTO
+    target_tokens_per_second: float | None = None
+    target_queue_depth: float = 4.0
+    stabilization_seconds: float = 120.0
+    max_up_step: int | None = None
+    max_down_step: int | None = None
+    cost_per_replica_hour: float | None = None
+    max_cost_per_hour: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_replicas <= self.max_replicas:
+            raise ValueError(f"need 0 <= min_replicas <= max_replicas, got {self.min_replicas}..{self.max_replicas}")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen of one service at one tick.
+
+    Attributes:
+        replicas: `spec.replicas` of the Deployment: what was asked last.
+        ready: ready pods.
+        unschedulable: pods that no node has room for.
+        rolling_out: a rollout of a new template is under way.
+        foreign_scaler: another writer of the replica count, or None.
+        rate_window_seconds: window over which the rates below were taken.
+        reporting: worker pods with a fresh scrape.
+        arrivals: requests/s offered.
+        prompt_tokens: prompt tokens/s offered.
+        generated_tokens: output tokens/s served.
+        finished: requests/s finished.
+        waiting: requests waiting in the workers.
+        running: requests in the running batches.
+        source_error: why the metrics source gave nothing at all; None when it answered.
+    """
+
+    replicas: int
+    ready: int
+    arrivals: Signal
+    prompt_tokens: Signal
+    generated_tokens: Signal
+    finished: Signal
+    waiting: Signal
+    running: Signal
+    reporting: Signal
+    unschedulable: int = 0
+    rolling_out: bool = False
+    foreign_scaler: str | None = None
+    rate_window_seconds: float = 60.0
+    source_error: str | None = None
+
+    def signals(self) -> dict[str, Signal]:
+        """Inputs by the name under which status and metrics show them."""
+        return {
+            "Arrivals": self.arrivals,
+            "GeneratedTokens": self.generated_tokens,
+            "Waiting": self.waiting,
+            "Running": self.running,
+            "Reporting": self.reporting,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLength:
+    """Running estimate of generated tokens per request, from cumulative rates only.
+
+    Attributes:
+        tokens: decayed sum of generated tokens.
+        requests: decayed sum of finished requests.
+        running: decayed mean of running requests.
+        at: time of the last update; None before the first.
+    """
+
+    tokens: float = 0.0
+    requests: float = 0.0
+    running: float = 0.0
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the policy remembers between ticks. Empty after a restart, which never shrinks a service.
+
+    Attributes:
+        arrivals: smoothed request rate; None before the first fresh tick.
+        output: estimate of tokens per request.
+        saturation_tokens_per_second: most that one replica was seen to generate with requests waiting; None = unseen.
+        recommendations: (time, replicas) inside the stabilisation window, oldest first.
+    """
+
+    arrivals: float | None = None
+    output: OutputLength = field(default_factory=OutputLength)
+    saturation_tokens_per_second: float | None = None
+    recommendations: tuple[tuple[float, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What `replicas` would do to the SLA: fraction of requests that meet all objectives."""
+
+    replicas: int
+    attainment: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The decided replica count and why.
+
+    Attributes:
+        replicas: wanted count.
+        act: False when nothing may be written (paused, advisory, foreign scaler).
+        reason: why this count.
+        limited_by: what keeps it from what the load asks for.
+        message: one sentence with the numbers, for people.
+        needed: replicas that the load asks for, as a fraction; None when unknown.
+        demand_tokens_per_second: offered generated tokens/s, backlog excluded; None when unknown.
+        capacity_tokens_per_second: generated tokens/s of one replica; None when unknown.
+        predictions: predicted attainment around the count; empty while no step model is learned.
+    """
+
+    replicas: int
+    reason: Reason
+    message: str
+    act: bool = True
+    limited_by: LimitedBy = LimitedBy.NONE
+    needed: float | None = None
+    demand_tokens_per_second: float | None = None
+    capacity_tokens_per_second: float | None = None
+    predictions: tuple[Prediction, ...] = ()

@@ -1,0 +1,62 @@
+"""Attainment: the share of requests that met an objective, from cumulative histogram buckets.
+
+The share is exact when the threshold is a bucket bound and linearly interpolated inside a bucket otherwise, as
+`histogram_quantile` does. An objective is met when at least `percentile` % of the requests met its threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """`percentile` % of requests shall take at most `threshold_seconds` of `metric`."""
+
+    metric: str
+    percentile: float
+    threshold_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attainment:
+    """An objective and the measured share, None without traffic."""
+
+    objective: Objective
+    fraction: float | None
+
+    @property
+    def met(self) -> bool:
+        """True when the share reaches the percentile; an unmeasured objective is not missed."""
+        return self.fraction is None or self.fraction * 100 >= self.objective.percentile
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        objective = self.objective
+        return f"{objective.metric} p{objective.percentile:g} <= {objective.threshold_seconds * 1000:g} ms"
+
+
+def fraction_within(buckets: Mapping[float, float], threshold_seconds: float) -> float | None:
+    """Share of observations at most `threshold_seconds`.
+
+    Args:
+        buckets: cumulative counts (or rates) by upper bound in seconds, +Inf included.
+        threshold_seconds: the bound asked for.
+
+    Returns:
+        0 to 1, or None without observations or without a +Inf bucket.
+    """
+    total = buckets.get(math.inf, 0.0)
+    if total <= 0:
+        return None
+    lower, below = 0.0, 0.0
+    for bound in sorted(buckets):
+        count = buckets[bound]
+        if threshold_seconds <= bound:
+            inside = 0.0 if math.isinf(bound) else (threshold_seconds - lower) / (bound - lower)
+            return min(1.0, (below + inside * (count - below)) / total)
+        lower, below = bound, count
+    return 1.0

@@ -1,0 +1,244 @@
+"""The autoscale loop: one pass over all services per tick.
+
+A tick asks the metrics source once for the whole cluster, decides every service with the pure policy, and writes only
+what changed: `/scale`, the autoscaler's part of the status, an event. Ticks never overlap; one that takes too long
+makes the next ones count as overruns. Memory lives here and is keyed by uid, so that a resource deleted and created again
+starts afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from penstock_contract import names
+from penstock_operator.adapters.errors import KubeError
+from penstock_operator.api import InferenceService
+from penstock_operator.core import naming, pods
+from penstock_operator.core.drift import covers
+from penstock_operator.core.handover import autoscaler_owns_replicas
+from penstock_operator.core.observe import observe
+from penstock_operator.core.policy import cost_per_replica_hour, objectives, scaling_policy
+from penstock_operator.core.ports import Kube
+from penstock_operator.core.scaling import Decision, Memory, Observation, Policy, decide
+from penstock_operator.core.scaling.signals import View
+from penstock_operator.core.scalingstatus import (
+    decision_status,
+    manual_verdicts,
+    rfc3339,
+    steady_messages,
+    verdicts,
+)
+from penstock_operator.core.sla import Attainment
+from penstock_operator.core.status import timed
+from penstock_operator.runtime.cache import Cache, Key
+from penstock_operator.runtime.events import condition_events, event
+from penstock_operator.runtime.measure import Measure, attainment
+from penstock_operator.runtime.metrics import Metrics
+
+Manifest = dict[str, Any]
+_LOG = logging.getLogger("penstock.autoscale")
+_SLA_PERIOD_SECONDS = 30.0
+_LONGEST_GAP_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What one tick found out about one service."""
+
+    key: Key
+    service: InferenceService
+    raw: Manifest
+    policy: Policy | None = None
+    seen: Observation | None = None
+    decision: Decision | None = None
+
+
+class Autoscaler:
+    """Decides for every service of a cache."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        cache: Cache,
+        measure: Measure,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+        concurrency: int = 8,
+        handed_over: Callable[[Key], None],
+    ) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._measure = measure
+        self._metrics = metrics
+        self._clock = clock
+        self._handed_over = handed_over
+        self._slots = asyncio.Semaphore(concurrency)
+        self._memory: dict[str, Memory] = {}
+        self._attainment: dict[Key, list[Attainment] | None] = {}
+        self._sla_at = float("-inf")
+        self._tick_at: float | None = None
+
+    async def tick(self) -> None:
+        """One pass over all services; never raises for what one service or the metrics source does."""
+        now = self._clock()
+        view = await self._measure.view(now)
+        services = [
+            (key, service)
+            for key in self._cache.keys(names.KIND)
+            if isinstance(service := self._cache.service(key), InferenceService)
+        ]
+        if now - self._sla_at >= _SLA_PERIOD_SECONDS:
+            await self._measure_sla(services)
+            self._sla_at = now
+        outcomes = [outcome for key, service in services if (outcome := self._decide(key, service, view, now))]
+        self._account(outcomes, now)
+        await asyncio.gather(*(self._carry_out(outcome, now) for outcome in outcomes))
+        self._prune({service.metadata.uid for _, service in services})
+
+    def forget(self, key: Key) -> None:
+        """Drop what is known of a service that is gone."""
+        self._attainment.pop(key, None)
+        self._metrics.forget(key)
+
+    def _decide(self, key: Key, service: InferenceService, view: View, now: float) -> _Outcome | None:
+        raw = self._cache.get(names.KIND, key)
+        if raw is None or raw["metadata"].get("deletionTimestamp"):
+            return None
+        policy = scaling_policy(service.spec)
+        deployment = self._cache.get("Deployment", (key[0], naming.child_name(key[1])))
+        if deployment is None:
+            return None
+        if policy is None:
+            return _Outcome(key, service, raw)
+        uid = service.metadata.uid
+        seen = observe(key, deployment=deployment, pods=self._cache.pods(key), view=view)
+        decision, self._memory[uid] = decide(policy, seen, self._memory.get(uid, Memory()), now)
+        return _Outcome(key, service, raw, policy, seen, decision)
+
+    async def _carry_out(self, outcome: _Outcome, now: float) -> None:
+        async with self._slots:
+            try:
+                await self._scale(outcome, now)
+                await self._status(outcome, now)
+            except KubeError as error:
+                self._metrics.add("reconcile_errors", 1, error.reason)
+                _LOG.warning("write_failed namespace=%s name=%s error=%s", *outcome.key, error)
+
+    async def _scale(self, outcome: _Outcome, now: float) -> None:
+        decision, seen = outcome.decision, outcome.seen
+        if decision is None or seen is None or not decision.act:
+            return
+        namespace, name = outcome.key[0], naming.child_name(outcome.key[1])
+        deployment = self._cache.get("Deployment", (namespace, name))
+        if deployment is None:
+            return
+        if not autoscaler_owns_replicas(deployment):
+            # Hand-over: own the field at the value it has before the reconciler lets go of it.
+            await self._write_scale(namespace, name, seen.replicas)
+            self._handed_over(outcome.key)
+            return
+        if decision.replicas == seen.replicas:
+            return
+        await self._write_scale(namespace, name, decision.replicas)
+        deployment["spec"]["replicas"] = decision.replicas
+        verb = "ScaledUp" if decision.replicas > seen.replicas else "ScaledDown"
+        text = f"{seen.replicas} -> {decision.replicas} replicas ({decision.reason}): {decision.message}"
+        self._metrics.add("decisions", 1, *outcome.key, str(decision.reason))
+        _LOG.info(
+            "scaled namespace=%s name=%s from=%d to=%d reason=%s detail=%r",
+            *outcome.key,
+            seen.replicas,
+            decision.replicas,
+            decision.reason,
+            decision.message,
+        )
+        await self._kube.create_event(event(outcome.raw, kind="Normal", reason=verb, message=text, now=now))
+
+    async def _write_scale(self, namespace: str, name: str, replicas: int) -> None:
+        await self._kube.scale(namespace=namespace, name=name, replicas=replicas, manager=names.AUTOSCALER_MANAGER)
+
+    async def _status(self, outcome: _Outcome, now: float) -> None:
+        raw = self._cache.get(names.KIND, outcome.key) or outcome.raw
+        live = raw.get("status") or {}
+        before = live.get("conditions") or []
+        measured = self._attainment.get(outcome.key)
+        generation = int(raw["metadata"].get("generation") or 0)
+        status: Manifest
+        if outcome.policy is None or outcome.seen is None or outcome.decision is None:
+            found, status = manual_verdicts(measured), {"desiredReplicas": outcome.service.spec.replicas}
+        else:
+            found = verdicts(outcome.policy, outcome.decision, outcome.seen, measured)
+            status = {
+                "desiredReplicas": outcome.decision.replicas,
+                "decision": self._decision_status(outcome, live, now),
+            }
+            if learned := self._learned(outcome.key, live):
+                status["learned"] = learned
+        conditions = timed(found, before, generation=generation, now=rfc3339(now))
+        status["conditions"] = steady_messages(conditions, before)
+        if covers(live, status):
+            return
+        manifest = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "metadata": {"name": outcome.key[1], "namespace": outcome.key[0]},
+            "status": status,
+        }
+        answer = await self._kube.apply_status(manifest, manager=names.AUTOSCALER_MANAGER)
+        self._cache.put({"kind": names.KIND} | answer)
+        for item in condition_events(raw, before, conditions, now=now):
+            await self._kube.create_event(item)
+            _LOG.info("transition namespace=%s name=%s reason=%s", *outcome.key, item["reason"])
+
+    def _decision_status(self, outcome: _Outcome, live: Manifest, now: float) -> Manifest:
+        assert outcome.decision is not None
+        assert outcome.seen is not None
+        same_count = live.get("desiredReplicas") == outcome.decision.replicas
+        return decision_status(outcome.decision, outcome.seen, live.get("decision") if same_count else None, now=now)
+
+    def _learned(self, key: Key, live: Manifest) -> Manifest | None:
+        """Start-up time, refreshed when it moved by more than a tenth."""
+        seconds = pods.startup_p90(self._cache.pods(key))
+        known = (live.get("learned") or {}).get("startupSecondsP90")
+        if seconds is None or (known and abs(seconds - known) <= max(1.0, 0.1 * known)):
+            return dict(live["learned"]) if live.get("learned") else None
+        return {"startupSecondsP90": round(seconds)}
+
+    async def _measure_sla(self, services: list[tuple[Key, InferenceService]]) -> None:
+        wanted = [
+            (objective.metric, service.spec.sla.window_seconds)
+            for _, service in services
+            if service.spec.sla is not None
+            for objective in objectives(service.spec)
+        ]
+        histograms = await self._measure.histograms(wanted)
+        for key, service in services:
+            window = service.spec.sla.window_seconds if service.spec.sla is not None else 0
+            self._attainment[key] = attainment(key, objectives(service.spec), histograms, window_seconds=window)
+
+    def _account(self, outcomes: list[_Outcome], now: float) -> None:
+        """Metrics of the tick: decisions, accelerator-seconds from scheduled to deleted, cost."""
+        elapsed = 0.0 if self._tick_at is None else min(_LONGEST_GAP_SECONDS, max(0.0, now - self._tick_at))
+        self._tick_at = now
+        for outcome in outcomes:
+            holding = pods.scheduled(self._cache.pods(outcome.key))
+            accelerators = outcome.service.spec.runtime.accelerator.count * holding
+            self._metrics.add("accelerator_seconds", accelerators * elapsed, *outcome.key)
+            price = cost_per_replica_hour(outcome.service.spec)
+            if price is not None:
+                self._metrics.set("cost_per_hour", price * holding, *outcome.key)
+            if outcome.decision is not None and outcome.seen is not None:
+                self._metrics.decision(outcome.key, outcome.decision, outcome.seen)
+                served = outcome.seen.generated_tokens
+                if price is not None and served.fresh and served.value > 0:
+                    per_million = price * holding / (served.value * 3600) * 1e6
+                    self._metrics.set("cost_per_million_tokens", per_million, *outcome.key)
+
+    def _prune(self, uids: set[str]) -> None:
+        for uid in self._memory.keys() - uids:
+            del self._memory[uid]

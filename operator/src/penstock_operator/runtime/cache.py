@@ -1,0 +1,117 @@
+"""The last known state of the watched objects.
+
+Filled by a list at start, then by watch events and by the answers to our own writes. An older version never replaces a
+newer one, so the order in which those three arrive does not matter. Pods are indexed by service; specs are parsed once
+per generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from penstock_contract import names
+from penstock_operator.api import InferenceService, InvalidSpec
+
+Manifest = dict[str, Any]
+Key = tuple[str, str]
+_UNUSED_OF_PODS = ("managedFields", "ownerReferences", "generateName")
+
+
+def key_of(obj: Manifest) -> Key:
+    """(namespace, name) of an object."""
+    metadata = obj["metadata"]
+    return metadata["namespace"], metadata["name"]
+
+
+def service_of(obj: Manifest) -> Key | None:
+    """(namespace, name) of the InferenceService that an object belongs to, by its label."""
+    name = (obj["metadata"].get("labels") or {}).get(names.SERVICE)
+    return (obj["metadata"]["namespace"], name) if name else None
+
+
+class Cache:
+    """Objects by kind and key."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, dict[Key, Manifest]] = {}
+        self._pods: dict[Key, dict[Key, Manifest]] = {}
+        self._parsed: dict[Key, tuple[str, int, InferenceService | InvalidSpec]] = {}
+
+    def get(self, kind: str, key: Key) -> Manifest | None:
+        """The object, or None when none is known."""
+        return self._objects.get(kind, {}).get(key)
+
+    def keys(self, kind: str) -> Iterator[Key]:
+        """Keys of all known objects of a kind, a snapshot."""
+        return iter(list(self._objects.get(kind, {})))
+
+    def pods(self, service: Key) -> list[Manifest]:
+        """Pods of a service."""
+        return list(self._pods.get(service, {}).values())
+
+    def put(self, obj: Manifest) -> bool:
+        """Store an object; False when a newer version of it is known already."""
+        kind, key = obj["kind"], key_of(obj)
+        if kind == "Pod":
+            metadata = {name: value for name, value in obj["metadata"].items() if name not in _UNUSED_OF_PODS}
+            obj = {"kind": kind, "metadata": metadata, "spec": {}, "status": obj.get("status", {})}
+        known = self._objects.setdefault(kind, {})
+        old = known.get(key)
+        if old is not None and _version(old) > _version(obj):
+            return False
+        known[key] = obj
+        if kind == "Pod" and (service := service_of(obj)) is not None:
+            self._pods.setdefault(service, {})[key] = obj
+        return True
+
+    def remove(self, obj: Manifest) -> None:
+        """Forget an object, unless another of the same name has taken its place."""
+        kind, key = obj["kind"], key_of(obj)
+        old = self.get(kind, key)
+        if old is None or old["metadata"].get("uid") != obj["metadata"].get("uid"):
+            return
+        del self._objects[kind][key]
+        if kind == names.KIND:
+            self._parsed.pop(key, None)
+        if kind == "Pod" and (service := service_of(old)) is not None:
+            siblings = self._pods.get(service, {})
+            siblings.pop(key, None)
+            if not siblings:
+                self._pods.pop(service, None)
+
+    def replace(self, kind: str, objects: list[Manifest]) -> set[Key]:
+        """Take a full list as the truth for a kind; returns the keys that were known and are gone."""
+        listed = {key_of(obj) for obj in objects}
+        gone = [obj for key, obj in self._objects.get(kind, {}).items() if key not in listed]
+        for obj in gone:
+            self.remove(obj)
+        for obj in objects:
+            self.put({"kind": kind} | obj)
+        return {key_of(obj) for obj in gone}
+
+    def service(self, key: Key) -> InferenceService | InvalidSpec | None:
+        """The parsed resource, or why its spec cannot be read; None when it does not exist.
+
+        The status of the parsed resource is that of the time of parsing; read the live one from `get`.
+        """
+        raw = self.get(names.KIND, key)
+        if raw is None:
+            return None
+        uid, generation = raw["metadata"].get("uid", ""), int(raw["metadata"].get("generation") or 0)
+        known = self._parsed.get(key)
+        if known is not None and known[:2] == (uid, generation):
+            return known[2]
+        parsed: InferenceService | InvalidSpec
+        try:
+            parsed = InferenceService.parse(raw)
+        except InvalidSpec as error:
+            parsed = error
+        self._parsed[key] = (uid, generation, parsed)
+        return parsed
+
+
+def _version(obj: Manifest) -> int:
+    """Resource versions are ordered numbers (KEP-5504); anything else counts as oldest."""
+    text = str(obj["metadata"].get("resourceVersion") or "")
+    return int(text) if text.isdigit() else 0

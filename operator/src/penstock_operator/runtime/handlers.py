@@ -1,0 +1,104 @@
+"""kopf handlers: every watch event updates the cache and marks a service dirty; nothing else happens here.
+
+kopf is the transport (watching, reconnecting, credentials), not the engine: create/update handlers, timers, daemons and
+indexes would each write to every resource or run a task per resource.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import kopf
+from kubernetes.aio.client import Configuration
+
+from penstock_contract import names
+from penstock_operator.runtime.cache import Cache, Key, key_of, service_of
+
+_CREDENTIALS_LIFETIME = timedelta(minutes=10)
+CHILDREN = (("apps", "v1", "deployments"), ("", "v1", "services"), ("policy", "v1", "poddisruptionbudgets"))
+_KINDS = {"deployments": "Deployment", "services": "Service", "poddisruptionbudgets": "PodDisruptionBudget"}
+MANAGED = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+
+
+def registry(
+    cache: Cache, *, dirty: Callable[[Key], None], gone: Callable[[Key], None], configuration: Configuration
+) -> kopf.OperatorRegistry:
+    """A registry with all handlers.
+
+    Args:
+        cache: updated by every event.
+        dirty: called with the key of a service that may need work.
+        gone: called with the key of a service that was deleted.
+        configuration: where kopf connects to.
+    """
+    handlers = kopf.OperatorRegistry()
+
+    def take(kind: str, event: Any) -> bool:
+        obj = {"kind": kind} | event["object"]
+        if event["type"] == "DELETED":
+            cache.remove(obj)
+            return True
+        return cache.put(obj)
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=handlers)
+    async def service_event(event: Any, **_: Any) -> None:
+        take(names.KIND, event)
+        key = key_of(event["object"])
+        if event["type"] == "DELETED":
+            gone(key)
+        dirty(key)
+
+    async def child_event(event: Any, resource: Any, **_: Any) -> None:
+        kind = _KINDS[resource.plural]
+        if take(kind, event) and (key := service_of(event["object"])) is not None:
+            dirty(key)
+
+    for group, version, plural in CHILDREN:
+        kopf.on.event(group, version, plural, registry=handlers, id=f"child_event/{plural}")(child_event)
+
+    @kopf.on.event("", "v1", "pods", registry=handlers)
+    async def pod_event(event: Any, **_: Any) -> None:
+        if take("Pod", event) and (key := service_of(event["object"])) is not None:
+            dirty(key)
+
+    kopf.on.login(registry=handlers)(_login(configuration))
+    return handlers
+
+
+def _login(configuration: Configuration) -> Callable[..., Awaitable[kopf.ConnectionInfo]]:
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        authorization = await configuration.get_api_key_with_prefix("BearerToken") or ""
+        return kopf.ConnectionInfo(
+            server=configuration.host,
+            ca_path=configuration.ssl_ca_cert,
+            insecure=not configuration.verify_ssl,
+            scheme="Bearer" if authorization else None,
+            token=authorization.removeprefix("Bearer ") or None,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+            expiration=datetime.now(UTC) + _CREDENTIALS_LIFETIME,
+        )
+
+    return login
+
+
+def settings() -> kopf.OperatorSettings:
+    """Kopf's settings; each deviation from its defaults has its reason beside it."""
+    chosen = kopf.OperatorSettings()
+    chosen.scanning.disabled = True  # no watch of CRDs and namespaces: least privilege
+    chosen.peering.standalone = True  # kopf's peering is no leader election
+    chosen.posting.enabled = False  # events are posted on transitions only, by ourselves
+    chosen.persistence.finalizer = f"{names.GROUP}/unused"
+    for plural in ("pods", "services", "deployments.apps", "poddisruptionbudgets.policy"):
+        chosen.watching.label_selectors[plural] = MANAGED
+    chosen.watching.server_timeout = 600
+    chosen.watching.connect_timeout = 10
+    chosen.networking.request_timeout = 30  # the default of 300 s stalls a watch for as long
+    chosen.queueing.worker_limit = None  # an idle worker per object keeps its slot: a limit throttles the first list
+    chosen.queueing.idle_timeout = 0.05
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    return chosen

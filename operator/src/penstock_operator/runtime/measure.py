@@ -1,0 +1,98 @@
+"""One tick's questions to the metrics source: the signals of all services, and now and then their latency histograms.
+
+The number of queries does not depend on the number of services. The scrape interval, and with it the rate window, is
+asked from the source itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Mapping
+
+from penstock_operator.core.ports import MetricsSource, Sample, Unavailable
+from penstock_operator.core.scaling.signals import (
+    SCRAPE_INTERVAL_QUERY,
+    WINDOW_INTERVALS,
+    Key,
+    View,
+    by_service,
+    queries,
+)
+from penstock_operator.core.sla import Attainment, Objective, fraction_within
+
+_DEFAULT_INTERVAL_SECONDS = 15.0
+_HISTOGRAMS: Mapping[str, str] = {
+    "TTFT": "penstock_worker_time_to_first_token_seconds",
+    "TPOT": "penstock_worker_time_per_output_token_seconds",
+    "ITL": "penstock_worker_inter_token_latency_seconds",
+    "QueueWait": "penstock_worker_queue_wait_seconds",
+    "E2E": "penstock_worker_e2e_seconds",
+}
+Buckets = Mapping[Key, Mapping[float, float]]
+
+
+class Measure:
+    """Asks a metrics source."""
+
+    def __init__(self, source: MetricsSource) -> None:
+        self._source = source
+        self._interval = _DEFAULT_INTERVAL_SECONDS
+
+    async def view(self, now: float) -> View:
+        """Answers for all services."""
+        await self._discover_interval()
+        window = WINDOW_INTERVALS * self._interval
+        texts = queries(window)
+        answers = await asyncio.gather(*(self._source.instant(text) for text in texts.values()))
+        return View(
+            answers={kind: by_service(answer) for kind, answer in zip(texts, answers, strict=True)},
+            now=now,
+            window_seconds=window,
+        )
+
+    async def _discover_interval(self) -> None:
+        answer = await self._source.instant(SCRAPE_INTERVAL_QUERY)
+        if isinstance(answer, Unavailable) or not answer:
+            return
+        # A target younger than a minute counts too few scrapes, so only ever believe the shortest interval of late.
+        self._interval = min(self._interval * 1.1, max(0.5, answer[0].value))
+
+    async def histograms(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Buckets | Unavailable]:
+        """Cumulative buckets by (objective metric, window in seconds), for all services."""
+        pairs = sorted(set(wanted))
+        texts = [
+            f"sum by (namespace, inferenceservice, le) (increase({_HISTOGRAMS[metric]}_bucket[{window}s]))"
+            for metric, window in pairs
+        ]
+        answers = await asyncio.gather(*(self._source.instant(text) for text in texts))
+        return {pair: _buckets(answer) for pair, answer in zip(pairs, answers, strict=True)}
+
+
+def _buckets(answer: tuple[Sample, ...] | Unavailable) -> Buckets | Unavailable:
+    if isinstance(answer, Unavailable):
+        return answer
+    found: dict[Key, dict[float, float]] = {}
+    for sample in answer:
+        labels = sample.labels
+        if labels.get("namespace") and labels.get("inferenceservice") and labels.get("le"):
+            bound = math.inf if labels["le"] == "+Inf" else float(labels["le"])
+            found.setdefault((labels["namespace"], labels["inferenceservice"]), {})[bound] = sample.value
+    return found
+
+
+def attainment(
+    key: Key,
+    objectives: Iterable[Objective],
+    histograms: Mapping[tuple[str, int], Buckets | Unavailable],
+    *,
+    window_seconds: int,
+) -> list[Attainment] | None:
+    """Attainment of a service's objectives; None when no histogram of it could be had."""
+    found: list[Attainment] = []
+    for objective in objectives:
+        buckets = histograms.get((objective.metric, window_seconds))
+        if buckets is None or isinstance(buckets, Unavailable):
+            return None
+        found.append(Attainment(objective, fraction_within(buckets.get(key, {}), objective.threshold_seconds)))
+    return found

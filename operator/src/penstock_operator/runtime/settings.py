@@ -1,0 +1,93 @@
+"""Everything that the environment decides, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ENGINES = ("Penstock", "VLLM", "SGLang", "TGI", "TensorRTLLM")
+_DEFAULT_IMAGES: Mapping[str, str] = {
+    "Penstock": "penstock/worker:0.1.0",
+    "VLLM": "vllm/vllm-openai:v0.33.0",
+    "SGLang": "lmsysorg/sglang:v0.5.23",
+    "TGI": "ghcr.io/huggingface/text-generation-inference:3.3.6",
+    "TensorRTLLM": "nvcr.io/nvidia/tensorrt-llm/release:1.2.1",
+}
+
+
+class SettingsError(ValueError):
+    """An environment variable holds a wrong value; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of the operator.
+
+    Attributes:
+        kubeconfig: file; None = the pod's service account.
+        namespaces: watched namespaces; empty = all.
+        prometheus_url: query API.
+        prometheus_token_file: bearer token, read anew for each query; None = none.
+        prometheus_ca_file: CA bundle; None = the system's.
+        tick_seconds: period of the autoscale loop.
+        resync_seconds: period of the full list against missed events.
+        workers: concurrent reconciles and writes.
+        listen_host: address of `/livez`, `/readyz`, `/metrics`.
+        listen_port: its port.
+        default_images: image by engine.
+    """
+
+    prometheus_url: str
+    kubeconfig: str | None = None
+    namespaces: tuple[str, ...] = ()
+    prometheus_token_file: Path | None = None
+    prometheus_ca_file: Path | None = None
+    tick_seconds: float = 5.0
+    resync_seconds: float = 600.0
+    workers: int = 8
+    listen_host: str = "0.0.0.0"  # noqa: S104 - probes and Prometheus come from other hosts
+    listen_port: int = 8080
+    default_images: Mapping[str, str] = field(default_factory=lambda: dict(_DEFAULT_IMAGES))
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> Settings:
+        """Settings from environment variables.
+
+        Raises:
+            SettingsError: a variable is missing or wrong.
+        """
+        url = env.get("PENSTOCK_PROMETHEUS_URL", "")
+        if not url.startswith(("http://", "https://")):
+            raise SettingsError(f"PENSTOCK_PROMETHEUS_URL must be an http(s) URL of Prometheus, got {url!r}")
+        images = {name: env.get(f"PENSTOCK_IMAGE_{name.upper()}", _DEFAULT_IMAGES[name]) for name in ENGINES}
+        return cls(
+            prometheus_url=url.rstrip("/"),
+            kubeconfig=env.get("KUBECONFIG") or None,
+            namespaces=tuple(part for part in env.get("PENSTOCK_NAMESPACES", "").split(",") if part),
+            prometheus_token_file=_path(env, "PENSTOCK_PROMETHEUS_TOKEN_FILE"),
+            prometheus_ca_file=_path(env, "PENSTOCK_PROMETHEUS_CA_FILE"),
+            tick_seconds=_number(env, "PENSTOCK_TICK_SECONDS", 5.0),
+            resync_seconds=_number(env, "PENSTOCK_RESYNC_SECONDS", 600.0),
+            workers=int(_number(env, "PENSTOCK_WORKERS", 8)),
+            listen_host=env.get("PENSTOCK_BIND_ADDRESS", "0.0.0.0"),  # noqa: S104 - as above
+            listen_port=int(_number(env, "PENSTOCK_LISTEN_PORT", 8080)),
+            default_images=images,
+        )
+
+
+def _path(env: Mapping[str, str], name: str) -> Path | None:
+    return Path(env[name]) if env.get(name) else None
+
+
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise SettingsError(f"{name} must be a positive number, got {text!r}")
+    return value

@@ -1,0 +1,20 @@
+"""Which local program stands for which container image by default: Penstock's own, from this virtual environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def default_images(*, models: Path) -> dict[str, dict[str, Any]]:
+    """The image table of the node agent: image glob to `{argv, env, paths}`.
+
+    Args:
+        models: Folder that containers of the worker see as `/models`.
+    """
+    paths = {"/models": str(models)}
+    worker = {"argv": ["{python}", "-m", "penstock_worker"], "env": {}, "paths": paths}
+    operator = {"argv": ["{python}", "-m", "penstock_operator"], "env": {}, "paths": {}}
+    return {"penstock/worker:*": worker, "penstock/operator:*": operator}

@@ -55,6 +55,8 @@ def covers(live: Any, wanted: Any) -> bool:
         return isinstance(live, dict) and all(key in live and covers(live[key], value) for key, value in wanted.items())
     if isinstance(wanted, list):
         return isinstance(live, list) and _list_covers(live, wanted)
+    if isinstance(wanted, bool) or isinstance(live, bool):
+        return live is wanted
     return bool(live == wanted) or _same_quantity(live, wanted)
 
 
@@ -69,13 +71,7 @@ def _list_covers(live: list[Any], wanted: list[Any]) -> bool:
 
 
 def _same_quantity(live: Any, wanted: Any) -> bool:
-    if isinstance(live, bool) or isinstance(wanted, bool):
-        return False
-    if (
-        not isinstance(live, str | int)
-        or not isinstance(wanted, str | int)
-        or isinstance(live, int) is isinstance(wanted, int) is True
-    ):
+    if not isinstance(live, str | int) or not isinstance(wanted, str | int):
         return False
     a, b = quantity(live), quantity(wanted)
     return a is not None and a == b

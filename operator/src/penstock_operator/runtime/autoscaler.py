@@ -2,8 +2,8 @@
 
 A tick asks the metrics source once for the whole cluster, decides every service with the pure policy, and writes only
 what changed: `/scale`, the autoscaler's part of the status, an event. Ticks never overlap; one that takes too long
-makes the next ones count as overruns. Memory lives here and is keyed by uid, so that a resource deleted and created again
-starts afresh.
+makes the next ones count as overruns. Memory lives here and is keyed by uid, so that a resource deleted and created
+again starts afresh.
 """
 
 from __future__ import annotations

@@ -1,0 +1,234 @@
+"""Properties and examples of the scaling policy."""
+
+import functools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from observations import NOW, fresh, observation
+from penstock_operator.core.scaling import (
+    Decision,
+    LimitedBy,
+    Memory,
+    Observation,
+    Policy,
+    Reason,
+    Signal,
+    SignalState,
+    decide,
+)
+from penstock_operator.core.scaling.types import Mode
+
+POLICY = Policy(min_replicas=1, max_replicas=100, target_tokens_per_second=1000.0, stabilization_seconds=60.0)
+
+counts = st.integers(min_value=0, max_value=50)
+loads = st.floats(min_value=0, max_value=1000, allow_nan=False)
+unknown_states = st.sampled_from([SignalState.STALE, SignalState.ABSENT, SignalState.CONTRADICTORY])
+
+
+def run(
+    seen: Observation, *, policy: Policy = POLICY, ticks: int = 1, memory: Memory | None = None, start: float = NOW
+) -> tuple[Decision, Memory, float]:
+    """`ticks` ticks of 5 s on a constant observation, replicas following the decision."""
+    memory, now = memory or Memory(), start
+    for _ in range(ticks):
+        decision, memory = decide(policy, seen, memory, now)
+        now += 5.0
+        if decision.act:
+            ready = decision.replicas
+            seen = replace(seen, replicas=ready, ready=ready, reporting=fresh(ready))
+    return decision, memory, now
+
+
+@functools.cache
+def warm(**load: float) -> Memory:
+    """Memory after a minute of load with known tokens per request."""
+    memory, now = Memory(), NOW - 60.0
+    for _ in range(12):
+        _, memory = decide(POLICY, observation(**load), memory, now)  # type: ignore[arg-type]
+        now += 5.0
+    return memory
+
+
+def test_offered_three_times_the_capacity_gives_three_times_the_replicas_in_one_decision() -> None:
+    memory = warm(arrivals=8, running=8)
+    overload = observation(arrivals=30, served=10, waiting=20, running=16)
+    decision, _ = decide(POLICY, overload, memory, NOW)
+    assert decision.replicas >= 3
+    assert decision.reason in (Reason.OFFERED_LOAD, Reason.BACKLOG)
+    assert decision.needed is not None
+    assert decision.needed >= 3
+
+
+def test_overload_without_a_target_is_sized_by_the_saturation_that_was_seen() -> None:
+    policy = replace(POLICY, target_tokens_per_second=None)
+    memory = Memory()
+    seen = observation(arrivals=30, served=10, waiting=20, running=16)
+    replicas = []
+    for tick in range(6):
+        decision, memory = decide(policy, seen, memory, NOW + 5 * tick)
+        replicas.append(decision.replicas)
+    assert replicas[-1] >= 3
+    assert decision.capacity_tokens_per_second == pytest.approx(800)
+
+
+@given(replicas=counts, ready=counts, load=loads, waiting=loads, minimum=counts, span=counts, budget=st.none() | loads)
+def test_bounds_hold_whatever_is_seen(  # noqa: PLR0917 - hypothesis passes them by name
+    replicas: int, ready: int, load: float, waiting: float, minimum: int, span: int, budget: float | None
+) -> None:
+    policy = replace(
+        POLICY, min_replicas=minimum, max_replicas=minimum + span, cost_per_replica_hour=2.5, max_cost_per_hour=budget
+    )
+    seen = observation(replicas=replicas, ready=ready, arrivals=load, waiting=waiting)
+    decision, _ = decide(policy, seen, Memory(), NOW)
+    ceiling = policy.max_replicas if budget is None else min(policy.max_replicas, int(budget / 2.5 + 1e-9))
+    assert min(minimum, ceiling) <= decision.replicas <= ceiling
+
+
+@given(replicas=st.integers(1, 50), low=loads, more=loads, waiting=st.floats(0, 100))
+def test_more_load_never_gives_fewer_replicas(replicas: int, low: float, more: float, waiting: float) -> None:
+    memory = replace(warm(arrivals=10, running=10), arrivals=None, recommendations=())
+    first, _ = decide(POLICY, observation(replicas=replicas, arrivals=low, waiting=waiting), memory, NOW)
+    second, _ = decide(POLICY, observation(replicas=replicas, arrivals=low + more, waiting=waiting), memory, NOW)
+    assert second.replicas >= first.replicas
+
+
+@given(replicas=st.integers(1, 100), state=unknown_states, load=loads, waiting=loads)
+@pytest.mark.parametrize("name", ["arrivals", "waiting"])
+def test_unknown_load_holds(name: str, replicas: int, state: SignalState, load: float, waiting: float) -> None:
+    seen = observation(replicas=replicas, arrivals=load, waiting=waiting)
+    seen = replace(seen, **{name: Signal(state, 0.0)})
+    decision, memory = decide(POLICY, seen, warm(arrivals=5), NOW)
+    assert decision.replicas == replicas
+    assert decision.limited_by is LimitedBy.UNKNOWN
+    assert decision.reason is Reason.SIGNALS_UNKNOWN
+    if name == "arrivals":
+        assert memory.arrivals == warm(arrivals=5).arrivals, "an unknown signal must not move the estimate"
+
+
+@given(replicas=st.integers(2, 100), state=unknown_states)
+@pytest.mark.parametrize("name", ["generated_tokens", "running", "reporting", "arrivals", "waiting"])
+def test_no_unknown_signal_ever_shrinks(name: str, replicas: int, state: SignalState) -> None:
+    seen = replace(observation(replicas=replicas), **{name: Signal(state, 0.0)})
+    memory, now = Memory(), NOW
+    for _ in range(40):
+        decision, memory = decide(POLICY, seen, memory, now)
+        assert decision.replicas == replicas
+        now += 5.0
+
+
+def test_a_pod_that_does_not_report_keeps_the_count() -> None:
+    seen = replace(observation(replicas=4), reporting=fresh(3))
+    memory, now = Memory(), NOW
+    for _ in range(40):
+        decision, memory = decide(POLICY, seen, memory, now)
+        assert decision.replicas == 4
+        now += 5.0
+    assert "3 of 4 ready pods report" in decision.message
+
+
+@given(replicas=st.integers(1, 100), load=loads, window=st.floats(0, 600))
+def test_empty_memory_never_shrinks(replicas: int, load: float, window: float) -> None:
+    policy = replace(POLICY, stabilization_seconds=window)
+    decision, _ = decide(policy, observation(replicas=replicas, arrivals=load), Memory(), NOW)
+    assert decision.replicas >= replicas
+
+
+@settings(max_examples=50)
+@given(replicas=st.integers(1, 30), load=st.floats(0, 300))
+def test_constant_load_reaches_a_fixed_point(replicas: int, load: float) -> None:
+    seen = observation(replicas=replicas, arrivals=load, running=load)
+    settled, memory, now = run(seen, ticks=60)
+    seen = replace(seen, replicas=settled.replicas, ready=settled.replicas, reporting=fresh(settled.replicas))
+    for _ in range(60):
+        decision, memory = decide(POLICY, seen, memory, now)
+        assert decision.replicas == settled.replicas
+        now += 5.0
+
+
+@given(replicas=counts, load=loads, waiting=loads)
+def test_pure(replicas: int, load: float, waiting: float) -> None:
+    seen, memory = observation(replicas=replicas, arrivals=load, waiting=waiting), warm(arrivals=7)
+    assert decide(POLICY, seen, memory, NOW) == decide(POLICY, seen, memory, NOW)
+
+
+def test_fewer_replicas_only_after_the_window() -> None:
+    memory, now, history = warm(arrivals=40, running=40), NOW, []
+    seen = observation(replicas=4, arrivals=5, running=5)
+    for _ in range(20):
+        decision, memory = decide(POLICY, seen, memory, now)
+        history.append(decision.replicas)
+        now += 5.0
+    assert set(history[:11]) == {4}
+    assert history[-1] == 1
+
+
+def test_load_that_returns_inside_the_window_keeps_the_count() -> None:
+    memory, now = warm(arrivals=40, running=40), NOW
+    for load in (5, 40, 5, 40) * 10:
+        for _ in range(4):
+            decision, memory = decide(POLICY, observation(replicas=4, arrivals=load, running=load), memory, now)
+            assert decision.replicas >= 4
+            now += 5.0
+
+
+@pytest.mark.parametrize(
+    ("policy", "seen", "replicas", "limit"),
+    [
+        (replace(POLICY, max_replicas=3), {"arrivals": 90}, 3, LimitedBy.MAX),
+        (replace(POLICY, cost_per_replica_hour=10.0, max_cost_per_hour=25.0), {"arrivals": 90}, 2, LimitedBy.BUDGET),
+        (replace(POLICY, max_up_step=2), {"arrivals": 90}, 3, LimitedBy.RATE),
+        (POLICY, {"arrivals": 90, "unschedulable": 1}, 1, LimitedBy.QUOTA),
+    ],
+    ids=["max", "budget", "rate", "quota"],
+)
+def test_limits_bind_and_say_so(policy: Policy, seen: dict[str, float], replicas: int, limit: LimitedBy) -> None:
+    decision, _ = decide(policy, observation(**seen), warm(arrivals=10, running=10), NOW)  # type: ignore[arg-type]
+    assert (decision.replicas, decision.limited_by) == (replicas, limit)
+
+
+def test_a_rollout_keeps_the_count() -> None:
+    decision, _, _ = run(observation(replicas=4, rolling_out=True), ticks=40)
+    assert (decision.replicas, decision.reason) == (4, Reason.ROLLOUT)
+
+
+def test_moved_bounds_apply_while_signals_are_unknown() -> None:
+    seen = replace(observation(replicas=2), arrivals=Signal(SignalState.ABSENT))
+    decision, _ = decide(replace(POLICY, min_replicas=5), seen, Memory(), NOW)
+    assert (decision.replicas, decision.reason) == (5, Reason.BOUNDS)
+
+
+@pytest.mark.parametrize("mode", [Mode.PAUSED, Mode.ADVISE])
+def test_only_auto_acts(mode: Mode) -> None:
+    decision, _ = decide(replace(POLICY, mode=mode), observation(arrivals=90), warm(arrivals=10, running=10), NOW)
+    assert not decision.act
+    assert decision.replicas == (1 if mode is Mode.PAUSED else 10)
+
+
+def test_a_foreign_scaler_is_left_alone() -> None:
+    decision, _ = decide(POLICY, observation(arrivals=90, foreign_scaler="keda"), warm(arrivals=10), NOW)
+    assert not decision.act
+    assert decision.reason is Reason.FOREIGN_SCALER
+
+
+def test_a_queue_adds_one_replica_while_capacity_is_unknown_and_none_while_it_starts() -> None:
+    policy = replace(POLICY, target_tokens_per_second=None)
+    first, memory = decide(policy, observation(waiting=50), Memory(), NOW)
+    assert (first.replicas, first.reason) == (2, Reason.QUEUE_WITHOUT_CAPACITY)
+    starting, _ = decide(policy, observation(replicas=2, ready=1, waiting=50), memory, NOW + 5)
+    assert starting.replicas == 2
+
+
+def test_zero_replicas_without_signals_stay_zero() -> None:
+    policy = replace(POLICY, min_replicas=0)
+    seen = replace(observation(replicas=0), arrivals=Signal(SignalState.ABSENT), waiting=Signal(SignalState.ABSENT))
+    assert decide(policy, seen, Memory(), NOW)[0].replicas == 0
+    assert decide(policy, observation(replicas=0), Memory(), NOW)[0].replicas == 0
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 3), (4, 3)])
+def test_policy_refuses_impossible_bounds(low: int, high: int) -> None:
+    with pytest.raises(ValueError, match="min_replicas"):
+        Policy(min_replicas=low, max_replicas=high)

@@ -1,0 +1,52 @@
+import math
+import random
+
+import pytest
+
+from observations import NOW, observation
+from penstock_operator.core.scaling.demand import smooth_arrivals, tokens_per_request, update_output
+from penstock_operator.core.scaling.types import OutputLength
+
+
+def test_a_level_shift_is_followed_at_once() -> None:
+    assert smooth_arrivals(5.0, 15.0, window_seconds=4, elapsed_seconds=1) == 15.0
+    assert smooth_arrivals(50.0, 10.0, window_seconds=4, elapsed_seconds=1) == 10.0
+    assert smooth_arrivals(0.0, 10.0, window_seconds=4, elapsed_seconds=1) == 10.0
+
+
+def test_poisson_noise_is_smoothed() -> None:
+    dice = random.Random(7)
+    raw, smooth, value = [], [], None
+    for _ in range(2000):
+        rate = sum(1 for _ in range(400) if dice.random() < 0.05) / 4.0  # 5 req/s counted over 4 s
+        value = smooth_arrivals(value, rate, window_seconds=4, elapsed_seconds=1)
+        raw.append(rate)
+        smooth.append(value)
+    mean = sum(smooth[100:]) / len(smooth[100:])
+    assert mean == pytest.approx(5.0, rel=0.1)
+    spread = [math.sqrt(sum((x - 5.0) ** 2 for x in xs[100:]) / len(xs[100:])) for xs in (raw, smooth)]
+    assert spread[1] < 0.5 * spread[0]
+
+
+def test_tokens_per_request_is_not_fooled_by_requests_that_still_run() -> None:
+    """A burst of 16 long requests: tokens flow, nothing has finished yet."""
+    output, now = OutputLength(), NOW
+    output = update_output(output, observation(running=0), now=now)
+    generated = 0.0
+    for _ in range(10):
+        now += 1.0
+        generated += 16 * 10
+        seen = observation(arrivals=1.6, tokens_per_request=100, running=16)
+        output = update_output(output, seen, now=now)
+    estimate = tokens_per_request(output, running=16)
+    assert estimate is not None
+    assert estimate < 100 * 1.05
+
+
+def test_tokens_per_request_is_exact_at_a_steady_state_and_unknown_before() -> None:
+    output, now = OutputLength(), NOW
+    assert tokens_per_request(output, running=0) is None
+    for _ in range(100):
+        output = update_output(output, observation(arrivals=4, tokens_per_request=250, running=9), now=now)
+        now += 5.0
+    assert tokens_per_request(output, running=9) == pytest.approx(250)

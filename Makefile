@@ -1,0 +1,48 @@
+# Two commands matter: `make demo` shows Penstock at work, `make test` tests all of it. Both set up what they need.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SILENT:
+.NOTPARALLEL:
+VENV := .venv/bin
+export PYTHONUNBUFFERED := 1
+# What is run from here is this checkout's, whatever virtual environment happens to be active.
+unexport VIRTUAL_ENV
+unexport PYTHONHOME
+
+.PHONY: help setup demo test lint types generate check bench-operator lock clean
+
+help: ## Show this list
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Virtual environment, locked packages, control-plane binaries (idempotent)
+	./scripts/setup
+
+demo: setup ## A real cluster, a service, load: watch it scale up and down (DEMO_ARGS=…)
+	$(VENV)/penstock demo $(DEMO_ARGS)
+
+test: setup ## Everything that CI runs: lint, types, imports, CRD drift, tests (PYTEST_ARGS=… passes through)
+	$(VENV)/python scripts/verify.py -- $(PYTEST_ARGS)
+
+check: setup ## All but the tests
+	$(VENV)/python scripts/verify.py lint format types imports crds
+
+lint: setup ## Lint and formatting
+	$(VENV)/python scripts/verify.py lint format
+
+types: setup ## Static types
+	$(VENV)/python scripts/verify.py types
+
+generate: setup ## Write crds/ from the models
+	$(VENV)/python -m penstock_operator.api.crd
+
+bench-operator: setup ## 1,000 and 5,000 resources against the local control plane (BENCH_ARGS=…)
+	$(VENV)/python benchmarks/operator.py $(BENCH_ARGS)
+
+lock: setup ## Lock the dependencies again (LOCK_ARGS=--upgrade takes newer ones)
+	./scripts/lock $(LOCK_ARGS)
+
+clean: ## Take the default cluster down; remove .venv, out and tool caches (the binaries stay in the user's cache)
+	if [ -x $(VENV)/python ]; then $(VENV)/python -m penstock_lab.cluster down || true; fi
+	rm -rf .venv out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	echo "clean"

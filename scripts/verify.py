@@ -1,0 +1,127 @@
+# ruff: noqa: INP001, T201 - a script that talks to a person, no module of a package
+"""Run the checks of this repository one after the other and end with one verdict line.
+
+`verify.py [STEP…] [-- PYTEST_ARGS…]`: all steps by default. A failing step does not hide the ones after it. The exit
+status is 0 only if every step passed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+SOURCES = ("contract", "operator", "worker", "lab", "tests", "benchmarks", "scripts")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One check: what it is called, what it looks at, its command line, how long it usually takes."""
+
+    name: str
+    what: str
+    command: tuple[str, ...]
+    usual: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step went; `summary` is what it said last."""
+
+    step: Step
+    code: int
+    seconds: float
+    summary: str = ""
+
+
+def steps(pytest_args: Sequence[str]) -> list[Step]:
+    """All checks, the quick ones first."""
+    sources = tuple(folder for folder in SOURCES if (ROOT / folder).is_dir())
+    python = sys.executable
+    return [
+        Step("lint", "ruff check", (str(BIN / "ruff"), "check", *sources), "1 s"),
+        Step("format", "ruff format --check", (str(BIN / "ruff"), "format", "--check", *sources), "1 s"),
+        Step("types", "mypy --strict", (str(BIN / "mypy"),), "30 s, 5 s when cached"),
+        Step("imports", "layers and import contracts", (str(BIN / "lint-imports"), "--no-cache"), "3 s"),
+        Step("crds", "crds/ agrees with the models", (python, "-m", "penstock_operator.api.crd", "--check"), "2 s"),
+        Step("tests", "pytest", (python, "-m", "pytest", *pytest_args), "minutes"),
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the steps that were asked for; return the exit status."""
+    chosen, pytest_args = split(arguments)
+    every = steps(pytest_args)
+    unknown = [name for name in chosen if name not in {step.name for step in every}]
+    if unknown:
+        print(f"no step {', '.join(unknown)}; there are {', '.join(step.name for step in every)}", file=sys.stderr)
+        return 2
+    due = [step for step in every if not chosen or step.name in chosen]
+    outcomes = []
+    for number, step in enumerate(due, start=1):
+        print(f"\n=== [{number}/{len(due)}] {step.name}: {step.what} (usually {step.usual})", flush=True)
+        outcomes.append(run(step))
+    return conclude(outcomes)
+
+
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Step names before `--`, arguments of pytest after it."""
+    if "--" not in arguments:
+        return list(arguments), []
+    at = list(arguments).index("--")
+    return list(arguments[:at]), list(arguments[at + 1 :])
+
+
+def run(step: Step) -> Outcome:
+    """Run one step, passing its output on as it comes."""
+    began = time.monotonic()
+    colour = {"PY_COLORS": "1", "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
+    process = subprocess.Popen(
+        step.command,
+        cwd=ROOT,
+        env={**os.environ, **colour},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    last = b""
+    try:
+        for line in process.stdout:
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+            last = line if line.strip() else last
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # it got the same signal; let it clean up
+        code = 130
+    summary = re.sub(r"\x1b\[[0-9;]*m", "", last.decode(errors="replace")).strip(" =\r\n")
+    return Outcome(step, code, time.monotonic() - began, summary)
+
+
+def conclude(outcomes: Sequence[Outcome]) -> int:
+    """Print a line per step and the verdict."""
+    print(f"\n{'=' * 100}")
+    for outcome in outcomes:
+        word = "ok" if outcome.code == 0 else f"FAILED (exit code {outcome.code})"
+        told = f"  {outcome.summary}" if outcome.step.name == "tests" or outcome.code else ""
+        print(f"{outcome.step.name:<8} {word:<8} {outcome.seconds:6.1f} s{told}")
+    failed = [outcome.step.name for outcome in outcomes if outcome.code]
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    took = f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    if failed:
+        print(f"VERDICT: FAIL in {took}: {', '.join(failed)} ({len(failed)} of {len(outcomes)} steps)", flush=True)
+        return 1
+    print(f"VERDICT: PASS in {took}: all {len(outcomes)} steps", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

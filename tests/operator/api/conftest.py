@@ -101,8 +101,8 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     running: list[subprocess.Popen[bytes]] = []
     with (home / "log").open("wb") as log:
         try:
-            for argv in (etcd, server):
-                running.append(subprocess.Popen(argv, stdout=log, stderr=log))
+            running.append(subprocess.Popen(etcd, stdout=log, stderr=log))
+            running.append(subprocess.Popen(server, stdout=log, stderr=log))
             _wait(lambda: _answers(f"https://127.0.0.1:{port}/readyz"), "the API server is ready")
             yield config
         finally:
@@ -125,15 +125,17 @@ class Api:
         self._objects = client.CustomObjectsApi(self._client)
         self._crds = client.ApiextensionsV1Api(self._client)
 
-    def create(self, manifest: dict[str, Any], *, dry_run: bool = True) -> dict[str, Any]:
-        """Create a service as kubectl would, under strict field validation; return it as stored.
+    def create(
+        self, manifest: dict[str, Any], *, dry_run: bool = True, unknown_fields: str = "Strict"
+    ) -> dict[str, Any]:
+        """Create a service, as kubectl would, and return it as stored.
 
         Raises:
             client.ApiException: the server refused it.
         """
         options = {"dry_run": "All"} if dry_run else {}
         return self._objects.create_namespaced_custom_object(
-            GROUP, VERSION, NAMESPACE, PLURAL, manifest, field_validation="Strict", **options
+            GROUP, VERSION, NAMESPACE, PLURAL, manifest, field_validation=unknown_fields, **options
         )
 
     def patch_status(self, name: str, status: dict[str, Any]) -> dict[str, Any]:

@@ -52,8 +52,7 @@ def _causes(refusal: ApiException) -> list[tuple[str, str]]:
     """Field and message of everything that the server found, keys of maps spelt as fields."""
     causes = json.loads(refusal.body)["details"]["causes"]
     return [
-        (re.sub(r"\[([a-z][^]]*)\]", r".\1", cause["field"].replace("<nil>", "")), cause["message"])
-        for cause in causes
+        (re.sub(r"\[([a-z][^]]*)\]", r".\1", cause["field"].replace("<nil>", "")), cause["message"]) for cause in causes
     ]
 
 
@@ -116,7 +115,12 @@ def test_every_problem_is_named_at_once(api):
     with pytest.raises(ApiException) as refusal:
         api.create(manifest)
 
-    assert {field for field, _ in _causes(refusal.value)} == {"spec", "spec.scaling.minReplicas", "spec.scaling.idleSeconds", "spec.rollout"}
+    assert {field for field, _ in _causes(refusal.value)} == {
+        "spec",
+        "spec.scaling.minReplicas",
+        "spec.scaling.idleSeconds",
+        "spec.rollout",
+    }
 
 
 @pytest.mark.cluster

@@ -66,6 +66,13 @@ class Rule:
         return described
 
 
+def _without_nulls(value: Any) -> Any:
+    """Drop what is null in a map; what is no model drops nothing by itself."""
+    if isinstance(value, dict):
+        return {key: child for key, child in value.items() if child is not None}
+    return value
+
+
 class Model(BaseModel):
     """Base of all models: camelCase outside, snake_case inside, frozen, unknown fields ignored.
 
@@ -87,7 +94,7 @@ class Model(BaseModel):
     @classmethod
     def _null_is_absent(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            return {key: value for key, value in data.items() if value is not None}
+            return {key: _without_nulls(value) for key, value in data.items() if value is not None}
         return data
 
     @model_validator(mode="after")

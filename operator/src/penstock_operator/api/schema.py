@@ -36,6 +36,8 @@ KEYWORDS: Final = (
     "minProperties", "maxProperties", "x-kubernetes-map-type", PRESERVE,
     "required", "properties", "additionalProperties", VALIDATIONS,
 )  # fmt: skip
+# Others are accepted too, but mean less than they seem: the server takes several spellings of a duration.
+FORMATS: Final = ("date-time",)
 _REFS: Final = "#/$defs/"
 
 
@@ -178,6 +180,10 @@ def _check(node: Node, path: str) -> None:
         raise InexpressibleSchema(f"{path or '.'}: has no type")
     if kind == "number":
         raise InexpressibleSchema(f"{path}: a float: use an integer with its unit in the name, or a decimal string")
+    if node.get("format", FORMATS[0]) not in FORMATS:
+        raise InexpressibleSchema(
+            f"{path}: format {node['format']!r}: use an integer with its unit in the name, or a pattern"
+        )
     if kind == "array" and "maxItems" not in node:
         raise InexpressibleSchema(f"{path}: an unbounded list: set max_length")
     if kind == "string" and not node.keys() & {"maxLength", "enum", "format"}:

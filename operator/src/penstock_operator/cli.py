@@ -35,3 +35,7 @@ class Commands(click.Group):
 @click.version_option(version("penstock"), package_name="penstock")
 def main() -> None:
     """Penstock: serve LLMs at an SLA with the fewest GPU-hours."""
+
+
+if __name__ == "__main__":
+    main()

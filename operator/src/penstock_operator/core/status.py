@@ -110,10 +110,13 @@ def _progressing(deployment: Manifest | None, trouble: Trouble | None) -> Verdic
 
 
 def _ready(accepted: Verdict, available: Verdict, progressing: Verdict) -> Verdict:
-    for verdict in (accepted, available, progressing):
+    for verdict in (accepted, available):
         if verdict.status != "True":
             return Verdict("Ready", "False", verdict.reason, verdict.message)
-    return Verdict("Ready", "True", "Ready", "accepted, available and rolled out")
+    if progressing.status == "False":
+        # It serves, with fewer replicas than wanted: ready, but the reason says what is missing.
+        return Verdict("Ready", "True", progressing.reason, f"serves, but not all replicas run: {progressing.message}")
+    return Verdict("Ready", "True", "Ready", "accepted and available")
 
 
 def rolling_out(deployment: Manifest) -> bool:

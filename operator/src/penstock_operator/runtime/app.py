@@ -150,7 +150,8 @@ async def run(settings: Settings) -> None:
         settings.prometheus_url, token_file=settings.prometheus_token_file, ca_file=settings.prometheus_ca_file
     )
     app = App(settings, kube, source)
-    runner = web.AppRunner(health.application(live=app.not_live, ready=app.not_ready, metrics=app.metrics))
+    endpoints = health.application(live=app.not_live, ready=app.not_ready, metrics=app.metrics)
+    runner = web.AppRunner(endpoints, access_log=None)
     tasks: list[asyncio.Task[None]] = []
     try:
         await runner.setup()

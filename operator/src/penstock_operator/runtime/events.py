@@ -50,7 +50,7 @@ def event(resource: Manifest, *, kind: Literal["Normal", "Warning"], reason: str
 def condition_events(resource: Manifest, old: list[Manifest], new: list[Manifest], *, now: float) -> list[Manifest]:
     """Events for the conditions whose status or reason changed; none at the first visit of a healthy state."""
     known = {item.get("type"): item for item in old}
-    found = []
+    found: dict[str, Manifest] = {}
     for item in new:
         before = known.get(item["type"])
         if before and (before.get("status"), before.get("reason")) == (item["status"], item["reason"]):
@@ -59,5 +59,7 @@ def condition_events(resource: Manifest, old: list[Manifest], new: list[Manifest
         if item["type"] == "Ready" or (before is None and not bad):
             continue  # Ready only repeats the condition behind it
         kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
-        found.append(event(resource, kind=kind, reason=item["reason"], message=item["message"], now=now))
-    return found
+        found[item["reason"]] = event(
+            resource, kind=kind, reason=item["reason"], message=item["message"], now=now
+        )  # two conditions with the same reason tell the same
+    return list(found.values())

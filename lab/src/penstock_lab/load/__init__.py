@@ -1,0 +1,1 @@
+"""Open-loop load: requests leave at their appointed times, however slow the answers are."""

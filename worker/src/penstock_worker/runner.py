@@ -58,6 +58,13 @@ class Runner:
         hidden = self._decoder.forward(ids, positions, layout, self._caches)
         return self._sample(hidden, plan, chunks)
 
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Run once on the padding page, so that the first request does not pay for lazy initialisation."""
+        layout = plan_attention(self._table[:1], [0], [2], page_size=self._page_size, device=self._device)
+        ids = torch.zeros(2, dtype=torch.int64, device=self._device)
+        self._decoder.logits(self._decoder.forward(ids, ids, layout, self._caches))
+
     def _inputs(self, chunks: list[Chunk]) -> tuple[torch.Tensor, torch.Tensor]:
         ids: list[int] = []
         positions: list[int] = []

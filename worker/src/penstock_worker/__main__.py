@@ -1,0 +1,5 @@
+"""`python -m penstock_worker` is `penstock-worker`."""
+
+from penstock_worker.cli import main
+
+main()

@@ -62,6 +62,14 @@ def test_scale_is_an_error_when_the_number_follows_demand(api):
     assert '\\".spec.replicas\\" does not exist' in refusal.value.body
 
 
+def test_the_server_adds_nothing_to_a_status(api):
+    """A default would be a value that nobody observed."""
+    status = {"conditions": [{key: value for key, value in _condition("Ready", "True", "Ready").items()
+                              if key not in ("message", "observedGeneration")}]}  # fmt: skip
+    with _service(api, "sparse", {"replicas": 1}):
+        assert api.patch_status("sparse", status)["status"] == status
+
+
 def test_a_full_status_is_stored_as_written_and_leaves_the_spec_alone(api):
     status = {
         "observedGeneration": 1,

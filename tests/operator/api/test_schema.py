@@ -101,9 +101,22 @@ def test_other_words_for_the_same(annotation, keywords):
     assert _property(annotation) == {"description": "A field.", **keywords}
 
 
-@pytest.mark.parametrize("default", [None, (), {}])
-def test_a_default_that_says_nothing_is_left_out(default):
-    assert "default" not in _property(Annotated[tuple[int, ...], Field(max_length=1)] | None, default)
+@pytest.mark.parametrize(
+    ("annotation", "default"),
+    [
+        (Annotated[tuple[int, ...], Field(max_length=1)] | None, None),
+        (Annotated[tuple[int, ...], Field(max_length=1)], ()),
+        (Annotated[dict[str, int], Field(max_length=1)], {}),
+        (Annotated[str, Field(max_length=1)], ""),
+    ],
+)
+def test_a_default_that_says_nothing_is_left_out(annotation, default):
+    assert "default" not in _property(annotation, default)
+
+
+def test_a_default_that_is_zero_or_false_says_something():
+    assert _property(int, 0)["default"] == 0
+    assert _property(bool, False)["default"] is False
 
 
 def test_the_default_of_an_object_is_spelt_out():

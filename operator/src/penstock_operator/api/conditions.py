@@ -33,7 +33,7 @@ class _Explained(StrEnum):
 class ConditionType(_Explained):
     """The conditions, in the order in which they are shown."""
 
-    READY = "Ready", "Summary: requests are served as declared."
+    READY = "Ready", "Summary: requests are served as declared. If not, it has the reason of what fails."
     ACCEPTED = "Accepted", "The specification is valid beyond what the API server checks."
     AVAILABLE = "Available", "At least the smallest allowed number of replicas is ready."
     PROGRESSING = "Progressing", "The replicas run, or are on their way to run, what the specification says."

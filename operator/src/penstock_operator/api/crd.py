@@ -87,7 +87,7 @@ def _version() -> dict[str, Any]:
 
 
 def _root() -> dict[str, Any]:
-    spec, status = structural(InferenceServiceSpec), structural(InferenceServiceStatus)
+    spec, status = structural(InferenceServiceSpec), _without_defaults(structural(InferenceServiceStatus))
     return {
         "description": InferenceService.__doc__,
         "type": "object",
@@ -101,6 +101,15 @@ def _root() -> dict[str, Any]:
         },
         VALIDATIONS: [rule.manifest() for rule in InferenceService.rules],
     }
+
+
+def _without_defaults(node: Any) -> Any:
+    """Drop every default: in a status it would be a value that nobody observed and no field manager owns."""
+    if isinstance(node, list):
+        return [_without_defaults(child) for child in node]
+    if isinstance(node, dict):
+        return {key: _without_defaults(child) for key, child in node.items() if key != "default"}
+    return node
 
 
 class _Dumper(yaml.SafeDumper):

@@ -38,6 +38,8 @@ KEYWORDS: Final = (
 )  # fmt: skip
 # Others are accepted too, but mean less than they seem: the server takes several spellings of a duration.
 FORMATS: Final = ("date-time",)
+# Defaults that say nothing, and would only fill the screen of who looks at an object.
+_NOTHING: Final[tuple[object, ...]] = (None, "", [], {})
 _REFS: Final = "#/$defs/"
 
 
@@ -117,7 +119,7 @@ class _Structural:
             default = converted.pop("default")
             if "properties" in converted:
                 _settle_object_default(converted, default, path)
-            elif default not in (None, [], {}):
+            elif default not in _NOTHING:
                 converted["default"] = default
         return {keyword: converted[keyword] for keyword in KEYWORDS if keyword in converted}
 
@@ -148,11 +150,11 @@ def _implied(node: Node) -> Node:
 
 
 def _pruned(value: Any) -> Any:
-    """Drop what says nothing: null and empty lists and objects."""
+    """Drop what says nothing."""
     if not isinstance(value, dict):
         return value
     kept = {key: _pruned(child) for key, child in value.items()}
-    return {key: child for key, child in kept.items() if child not in (None, [], {})}
+    return {key: child for key, child in kept.items() if child not in _NOTHING}
 
 
 def _respell(node: Node, path: str) -> Node:

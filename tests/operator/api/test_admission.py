@@ -121,15 +121,3 @@ def test_every_problem_is_named_at_once(api):
         "spec.scaling.idleSeconds",
         "spec.rollout",
     }
-
-
-@pytest.mark.cluster
-def test_objectives_with_one_key_are_refused(api):
-    objective = {"metric": "TTFT", "percentile": 99, "thresholdMilliseconds": 5}
-    manifest = _manifest({"spec": {"sla": {"objectives": [objective, {**objective, "thresholdMilliseconds": 6}]}}})
-
-    with pytest.raises(ApiException) as refusal:
-        api.create(manifest)
-
-    assert "Duplicate value" in refusal.value.body
-    assert "spec.sla.objectives[1]" in refusal.value.body

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer, Strict
 from pydantic_core import PydanticCustomError, core_schema
 
-from penstock_operator.api.base import Rule
+from penstock_operator.api.base import RULE_ERROR, Rule
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -50,6 +50,40 @@ class IntOrString:
         if isinstance(value, bool) or not isinstance(value, (int, str)):
             raise PydanticCustomError("int_or_string", "must be an integer or a string")
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class ListMap:
+    """Marks a list of models as a map: server-side apply merges it entry by entry.
+
+    Attributes:
+        keys: names of the fields that tell entries apart; each one word.
+    """
+
+    keys: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {
+            **handler(schema),
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": list(self.keys),
+        }
+
+    def _check(self, entries: tuple[Any, ...]) -> tuple[Any, ...]:
+        seen = set()
+        for index, entry in enumerate(entries):
+            key = tuple(getattr(entry, name) for name in self.keys)
+            if key in seen:
+                said = " and ".join(f"{name} {value}" for name, value in zip(self.keys, key, strict=True))
+                problem = f"an entry before has the same {said}: remove one"
+                raise PydanticCustomError(RULE_ERROR, "{problem}", {"problem": problem, "field": index})
+            seen.add(key)
+        return entries
 
 
 def _has_percentile_head(value: int | str) -> bool:

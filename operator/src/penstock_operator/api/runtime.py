@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from penstock_operator.api.base import Model, Rule
-from penstock_operator.api.fields import ImageReference, Integer, ObjectName, Quantity, matches
+from penstock_operator.api.fields import ImageReference, Integer, ListMap, ObjectName, Quantity, matches
 
 # Flags that the operator writes itself, for any of the engines, without the leading dashes. Engines read '-'
 # and '_' alike. Not a list of what would be unwise: only of what would contradict the resource.
@@ -159,10 +159,8 @@ class Runtime(Model):
     """Image of the engine; what the operator is configured with when not set."""
     image_pull_secrets: Annotated[
         tuple[LocalObjectRef, ...],
-        Field(
-            max_length=8,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
+        Field(max_length=8),
+        ListMap(("name",)),
     ] = ()
     """Secrets for pulling the image."""
     service_account_name: ObjectName | None = None
@@ -177,10 +175,8 @@ class Runtime(Model):
     """More arguments of the engine, such as --max-num-seqs=256. Those that the operator owns are refused."""
     env: Annotated[
         tuple[EnvVar, ...],
-        Field(
-            max_length=64,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
+        Field(max_length=64),
+        ListMap(("name",)),
     ] = ()
     """More environment variables of the engine."""
     startup_timeout_seconds: Annotated[Integer, Field(ge=10, le=86_400)] = 1800

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from penstock_operator.api.base import Model
-from penstock_operator.api.fields import Integer, Percentile
+from penstock_operator.api.fields import Integer, ListMap, Percentile
 
 
 class Objective(Model):
@@ -42,12 +42,7 @@ class SLA(Model):
     """Window in seconds over which every objective spends its error budget, which is 100 - percentile."""
     objectives: Annotated[
         tuple[Objective, ...],
-        Field(
-            max_length=8,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["metric", "percentile"],
-            },
-        ),
+        Field(max_length=8),
+        ListMap(("metric", "percentile")),
     ] = ()
     """The objectives; one for each metric and percentile."""

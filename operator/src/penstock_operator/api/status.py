@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from penstock_operator.api.base import Model
-from penstock_operator.api.fields import CamelCase, Integer, Message, Share, Timestamp
+from penstock_operator.api.fields import CamelCase, Integer, ListMap, Message, Share, Timestamp
 from penstock_operator.api.scaling import MAX_REPLICAS
 
 ReplicaCount = Annotated[Integer, Field(ge=0)]
@@ -64,10 +64,8 @@ class Decision(Model):
     """What the numbers of replicas in question were predicted to achieve."""
     signals: Annotated[
         tuple[Signal, ...],
-        Field(
-            max_length=16,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
+        Field(max_length=16),
+        ListMap(("name",)),
     ] = ()
     """State of the inputs."""
 
@@ -100,10 +98,8 @@ class InferenceServiceStatus(Model):
     """What was learned about the service."""
     conditions: Annotated[
         tuple[Condition, ...],
-        Field(
-            max_length=16,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-        ),
+        Field(max_length=16),
+        ListMap(("type",)),
     ] = ()
     """The state by aspects; Ready sums it up."""
 

@@ -208,6 +208,8 @@ class Kube:
             if response.status >= 400:
                 raise _refusal(response.status, await response.text())
             async for line in response.content:
+                if not line.endswith(b"\n"):
+                    return  # cut off in the middle of an event
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     raise _refusal(event["object"].get("code", 500), json.dumps(event["object"]))

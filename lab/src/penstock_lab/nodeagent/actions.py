@@ -89,7 +89,7 @@ class Actions:
                     return Outcome(ok=False, message=f"HTTP probe failed with statuscode: {response.status}")
                 return Outcome(ok=True)
         except (aiohttp.ClientError, OSError) as error:
-            return Outcome(ok=False, message=f'Get "{url}": {error}')
+            return Outcome(ok=False, message=f'Get "{url}": {_why(error)}')
 
     async def _tcp(self, socket: dict[str, Any]) -> Outcome:
         host, port = socket.get("host") or self._target.address, self._port(socket["port"])
@@ -98,7 +98,7 @@ class Actions:
         try:
             _, writer = await asyncio.open_connection(host, port)
         except OSError as error:
-            return Outcome(ok=False, message=f"dial tcp {host}:{port}: {error.strerror or error}")
+            return Outcome(ok=False, message=f"dial tcp {host}:{port}: {_why(error)}")
         writer.close()
         return Outcome(ok=True)
 
@@ -120,3 +120,9 @@ class Actions:
 
     def _port(self, port: int | str) -> int | None:
         return self._target.ports.get(port) if isinstance(port, str) else port
+
+
+def _why(error: Exception) -> str:
+    """Name a failure to connect in the system's words; asyncio's own repeat the address."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number).lower() if number else str(error) or type(error).__name__

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from penstock_lab.nodeagent.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
-_STOP_SLACK_SECONDS: Final = 5.0
-_EVENTS_SECONDS: Final = 1.0
+_STOP_SLACK_SECONDS: Final = 2.0
 
 
 class Agent:

@@ -53,4 +53,4 @@ class ConfigSource:
             if optional:
                 return None
             raise ConfigError(f'couldn\'t find key {key} in {kind} "{namespace}/{name}"')
-        return data[key].decode()
+        return data[key].decode(errors="replace")

@@ -156,8 +156,15 @@ class Container:
         return code
 
     def _start(self, launch: Launch, log_file: Path) -> tuple[Process, int]:
-        """Return the started process and where its part of the log begins."""
-        log = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        """Return the started process and where its part of the log begins.
+
+        Raises:
+            StartError: the program or the log file cannot be used.
+        """
+        try:
+            log = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StartError(f"log file: {error}") from error
         try:
             offset = os.fstat(log).st_size
             process = Process.start(

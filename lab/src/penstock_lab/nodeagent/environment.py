@@ -52,7 +52,7 @@ async def declared(container: dict[str, Any], *, sandbox: Sandbox, configs: Conf
         optional = bool(reference.get("optional"))
         data = await configs.data(kind, reference["name"], namespace=sandbox.namespace, optional=optional)
         prefix = source.get("prefix", "")
-        variables |= {f"{prefix}{key}": value.decode() for key, value in data.items()}
+        variables |= {f"{prefix}{key}": value.decode(errors="replace") for key, value in data.items()}
     for entry in container.get("env", ()):
         if "valueFrom" in entry:
             value = await _referred(entry["valueFrom"], container["name"], sandbox=sandbox, configs=configs)

@@ -50,10 +50,12 @@ class ImageTable:
         """Return the entry for an image.
 
         Raises:
-            ImageError: there is none.
-            SettingsError: the file was changed to something unreadable.
+            ImageError: there is none, or the file has been changed to something unreadable.
         """
-        self._refresh()
+        try:
+            self._refresh()
+        except SettingsError as error:
+            raise ImageError(str(error)) from error
         if name in self._images:
             return self._images[name]
         for pattern, image in self._images.items():

@@ -108,8 +108,9 @@ class PodRunner:
         await self._finish()
 
     async def _live(self) -> None:
+        sandbox = self._sandbox
         try:
-            _check_supported(self._sandbox.spec)
+            _check_supported(sandbox.spec)
             self._touch()
             volumes = await self._mount()
             if volumes is not None:
@@ -122,6 +123,9 @@ class PodRunner:
         except UnsupportedPodError as error:
             self._refusal = str(error)
             self._event("Warning", error.reason, str(error))
+        except Exception as error:  # noqa: BLE001 - a defect here must not leave a status that tells of dead processes
+            _LOG.exception("pod.broken pod=%s_%s", sandbox.name, sandbox.namespace)
+            self._refusal = f"the node agent failed to run this pod: {error!r}"
 
     async def _run_containers(self, volumes: Volumes) -> None:
         policy = self._sandbox.spec.get("restartPolicy", "Always")

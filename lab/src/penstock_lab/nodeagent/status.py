@@ -79,7 +79,7 @@ def pod_status(view: PodView, previous: dict[str, Any], now: str) -> dict[str, A
     if view.init:
         status["initContainerStatuses"] = [record.to_status() for record in view.init]
     if view.refusal:
-        status |= {"reason": "UnsupportedPodSpec", "message": view.refusal}
+        status |= {"reason": "NodeAgentRefused", "message": view.refusal}
     known = {condition["type"]: condition for condition in previous.get("conditions", ())}
     status["conditions"] = [
         _timed(condition, known.get(condition["type"]), now) for condition in _conditions(view, status["phase"])

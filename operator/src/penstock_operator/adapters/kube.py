@@ -75,7 +75,7 @@ class KubeClient:
         await self._session.close()
 
     async def list(self, kind: str, *, label_selector: str = "") -> list[Manifest]:
-        """All objects of `kind` in the watched namespaces, in pages."""
+        """All objects of `kind` in the watched namespaces, in pages; whole, as a watch or a single read gives them."""
         prefix, plural = KINDS[kind]
         paths = [f"{prefix}/namespaces/{quote(one)}/{plural}" for one in self._namespaces] or [f"{prefix}/{plural}"]
         found: list[Manifest] = []
@@ -84,7 +84,10 @@ class KubeClient:
             while True:
                 query = {"limit": str(_PAGE), "labelSelector": label_selector, "continue": token}
                 page = await self._call("GET", path, query={key: value for key, value in query.items() if value})
-                found += page.get("items") or []
+                if "apiVersion" not in page:  # a proxy's page, say; taken for an empty list it would delete all
+                    raise KubeError(0, "NotAList", f"{path} answered with something else than a list")
+                # The server leaves out of items what it says once of the list; without it, no object looks as applied.
+                found += [{"apiVersion": page["apiVersion"], "kind": kind} | item for item in page.get("items") or []]
                 token = page.get("metadata", {}).get("continue") or ""
                 if not token:
                     break

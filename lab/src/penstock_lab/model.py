@@ -90,6 +90,11 @@ class TinyModel:
         """Head size in elements."""
         return self.head_dim or self.hidden // self.heads
 
+    @property
+    def size_of_mlp(self) -> int:
+        """Intermediate size of the MLP."""
+        return self.intermediate or 3 * self.hidden
+
 
 def make_tiny(folder: Path, spec: TinyModel) -> None:
     """Write the checkpoint into a folder, which is made if needed; files of the same names are replaced."""
@@ -137,20 +142,15 @@ def _make_tiny(folder: Path, **fields: Any) -> None:
 
 def _write_model(folder: Path, spec: TinyModel) -> None:
     # Imported here: `penstock --help` loads this module and must not wait for torch.
-    import torch  # noqa: PLC0415
     from safetensors.torch import save_file  # noqa: PLC0415
-    from transformers import AutoModelForCausalLM, GenerationConfig  # noqa: PLC0415
+    from transformers import GenerationConfig  # noqa: PLC0415
 
     config = _config(spec)
-    with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in AutoModelForCausalLM.from_config(config).state_dict().items()}
-    if spec.tied:
-        shapes.pop("lm_head.weight", None)
     config.architectures = ["Qwen3ForCausalLM" if spec.family == "qwen3" else "LlamaForCausalLM"]
     config.dtype = spec.dtype
     config.save_pretrained(folder)
     GenerationConfig(eos_token_id=config.eos_token_id).save_pretrained(folder)
-    weights = _weights(shapes, spec)
+    weights = _weights(_shapes(spec), spec)
     names = sorted(weights)
     if spec.shards == 1:
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -177,7 +177,7 @@ def _config(spec: TinyModel) -> Any:
     return (Qwen3Config if spec.family == "qwen3" else LlamaConfig)(
         vocab_size=spec.vocab,
         hidden_size=spec.hidden,
-        intermediate_size=spec.intermediate or 3 * spec.hidden,
+        intermediate_size=spec.size_of_mlp,
         num_hidden_layers=spec.layers,
         num_attention_heads=spec.heads,
         num_key_value_heads=spec.kv_heads,
@@ -192,7 +192,32 @@ def _config(spec: TinyModel) -> Any:
     )
 
 
-def _weights(shapes: dict[str, Any], spec: TinyModel) -> dict[str, torch.Tensor]:
+def _shapes(spec: TinyModel) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the family's tensors; written out, since asking the model class costs ten seconds."""
+    q, kv = spec.heads * spec.size_of_head, spec.kv_heads * spec.size_of_head
+    attention = {"q_proj": (q, spec.hidden), "k_proj": (kv, spec.hidden), "v_proj": (kv, spec.hidden)}
+    attention["o_proj"] = (spec.hidden, q)
+    mlp = {"gate_proj": (spec.size_of_mlp, spec.hidden), "up_proj": (spec.size_of_mlp, spec.hidden)}
+    mlp["down_proj"] = (spec.hidden, spec.size_of_mlp)
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (spec.vocab, spec.hidden)}
+    shapes["model.norm.weight"] = (spec.hidden,)
+    if not spec.tied:
+        shapes["lm_head.weight"] = (spec.vocab, spec.hidden)
+    for layer in range(spec.layers):
+        at = f"model.layers.{layer}"
+        shapes |= {f"{at}.{norm}.weight": (spec.hidden,) for norm in ("input_layernorm", "post_attention_layernorm")}
+        shapes |= {f"{at}.self_attn.{name}.weight": shape for name, shape in attention.items()}
+        shapes |= {f"{at}.mlp.{name}.weight": shape for name, shape in mlp.items()}
+        if spec.bias:
+            shapes |= {f"{at}.self_attn.{name}.bias": shape[:1] for name, shape in attention.items()}
+        if spec.bias and spec.family == "llama":
+            shapes |= {f"{at}.mlp.{name}.bias": shape[:1] for name, shape in mlp.items()}
+        if spec.family == "qwen3":
+            shapes |= {f"{at}.self_attn.{norm}.weight": (spec.size_of_head,) for norm in ("q_norm", "k_norm")}
+    return shapes
+
+
+def _weights(shapes: dict[str, tuple[int, ...]], spec: TinyModel) -> dict[str, torch.Tensor]:
     """Seeded tensors: matrices keep the variance of their input, norms and biases are near 1 and 0."""
     import torch  # noqa: PLC0415 - see `_write_model`
 
@@ -204,7 +229,7 @@ def _weights(shapes: dict[str, Any], spec: TinyModel) -> dict[str, torch.Tensor]
             drawn = drawn * 0.1
         elif drawn.ndim == 1:
             drawn = 1 + 0.1 * drawn
-        elif "embed_tokens" not in name:
+        elif "embed_tokens" not in name:  # those feed a norm
             drawn = drawn * (1.5 / math.sqrt(drawn.shape[1]))
         weights[name] = drawn.to(getattr(torch, spec.dtype)).contiguous()
     return weights

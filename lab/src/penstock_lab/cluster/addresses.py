@@ -28,7 +28,8 @@ _COUNT: Final = 160
 class Reservations:
     """Sockets that keep ports and an address prefix for the life of this object."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, guard_port: int = GUARD_PORT) -> None:
+        self._guard_port = guard_port
         self._sockets: list[socket.socket] = []
 
     def port(self) -> int:
@@ -51,16 +52,18 @@ class Reservations:
             prefix = f"127.{_FIRST + (start + step) % _COUNT}"
             guard = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             try:
-                guard.bind((f"{prefix}.0.1", GUARD_PORT))
+                guard.bind((f"{prefix}.0.1", self._guard_port))
                 guard.listen(1)
             except OSError as error:
                 guard.close()
                 if error.errno != errno.EADDRINUSE:
-                    raise StartError(f"cannot bind {prefix}.0.1:{GUARD_PORT} on loopback: {error}") from error
+                    raise StartError(f"cannot bind {prefix}.0.1:{self._guard_port} on loopback: {error}") from error
                 continue
             self._sockets.append(guard)
             return prefix
-        raise StartError(f"no loopback prefix 127.{_FIRST}-{_FIRST + _COUNT - 1} is free: is port {GUARD_PORT} in use?")
+        raise StartError(
+            f"no loopback prefix 127.{_FIRST}-{_FIRST + _COUNT - 1} is free: is port {self._guard_port} in use?"
+        )
 
     def close(self) -> None:
         """Give everything back."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -31,8 +32,8 @@ _state_dir = click.option(
 )
 
 
-class _Clean(click.Group):
-    """A group whose commands show a `ClusterError` as a message, not as a trace."""
+class _Explained(click.Command):
+    """Shows a `ClusterError` as a message, not as a trace."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -42,7 +43,11 @@ class _Clean(click.Group):
             ctx.exit(EXIT_NOT_RUNNING if isinstance(error, NotRunningError) else 1)
 
 
-@click.group(cls=_Clean)
+class _ExplainedGroup(_Explained, click.Group):
+    """The same for all commands of a group."""
+
+
+@click.group(cls=_ExplainedGroup)
 def cluster() -> None:
     """Run a real Kubernetes control plane on this machine, as processes."""
 
@@ -58,6 +63,11 @@ def cluster() -> None:
 @click.option("--node-agent/--no-node-agent", default=True, help="Whether pods run; without it there are no Nodes.")
 @click.option("--scrape-interval", default=1.0, show_default=True, type=click.FloatRange(min=0.1), help="In seconds.")
 @click.option("--models", type=click.Path(file_okay=False, path_type=Path), help="What containers see as /models.")
+@click.option(
+    "--images",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML of further images: glob to {argv, args, env, paths}.",
+)
 @click.option("--foreground", is_flag=True, help="Stay, and take the cluster down on Ctrl-C.")
 def up(
     *,
@@ -69,6 +79,7 @@ def up(
     node_agent: bool,
     scrape_interval: float,
     models: Path | None,
+    images: Path | None,
     foreground: bool,
 ) -> None:
     """Start a cluster; do nothing if it runs already."""
@@ -82,6 +93,7 @@ def up(
         node_agent=node_agent,
         scrape_interval_seconds=scrape_interval,
         models=models.absolute() if models else None,
+        more_images=_read_images(images) if images else None,
         state_dir=state_dir,
         report=_stepwise(console),
     )
@@ -168,7 +180,7 @@ def prefetch(*, tools: tuple[str, ...], link: Path | None) -> None:
             _link(link / name, binary.path)
 
 
-@click.command()
+@click.command(cls=_Explained)
 @click.argument("pod")
 @click.option("-n", "--namespace", default="default", show_default=True, help="Of the pod.")
 @click.option("-c", "--container", help="Only this container's.")
@@ -196,6 +208,16 @@ def logs(
             click.echo(line)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _read_images(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        found = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ClusterError(f"--images {path}: {error}") from error
+    if not isinstance(found, dict):
+        raise ClusterError(f"--images {path}: must map image names or globs to {{argv, args, env, paths}}")
+    return found
 
 
 def _stepwise(console: Console) -> Callable[[str], None]:

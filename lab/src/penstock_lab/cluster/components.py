@@ -192,7 +192,7 @@ def _scheduler(spec: ClusterSpec, layout: Layout, certificates: Certificates, po
 
 def _node_agent(spec: ClusterSpec, layout: Layout, prefix: str) -> Component:
     argv = [
-        *(spec.python, "-m", "penstock_lab.nodeagent"),
+        *(spec.python, "-P", "-m", "penstock_lab.nodeagent"),
         *("--kubeconfig", str(layout.credentials("penstock-node-agent"))),
         *("--nodes", str(spec.nodes)),
         *("--gpus-per-node", str(spec.gpus_per_node)),

@@ -110,7 +110,8 @@ def _follow(process: subprocess.Popen[bytes], spec: ClusterSpec, *, report: Call
             case {"event": "started", "component": name, "seconds": seconds}:
                 report(f"{name} ready ({seconds:.1f} s)")
             case {"event": "cleaned", "processes": count}:
-                report(f"killed {count} processes that an earlier cluster {spec.name} had left")
+                noun = "process" if count == 1 else "processes"
+                report(f"killed {count} {noun} that an earlier cluster {spec.name} had left")
     return ""
 
 
@@ -143,10 +144,8 @@ def take_down(layout: Layout, *, keep_logs: bool) -> bool:
     with contextlib.suppress(ClusterError):
         ask(layout, {"op": "shutdown"}, timeout_seconds=_ACKNOWLEDGE_SECONDS)
         asked = True
-    if supervisor is not None:
-        try:
-            supervisor.wait(DOWN_SECONDS if asked else 0)
-        except psutil.TimeoutExpired:
+    if supervisor is not None and not (asked and processes.await_end(supervisor, deadline_seconds=DOWN_SECONDS)):
+        with contextlib.suppress(psutil.Error):
             supervisor.kill()
     prefix = id_prefix(layout.root)
     swept = processes.sweep(prefix, variable=SUPERVISOR_ENV) + processes.sweep(prefix)

@@ -52,6 +52,7 @@ class LocalCluster:
         audit: bool = True,
         scrape_interval_seconds: float = 1.0,
         images: Mapping[str, Mapping[str, Any]] | None = None,
+        more_images: Mapping[str, Mapping[str, Any]] | None = None,
         models: Path | None = None,
         state_dir: Path | None = None,
         settings: Settings | None = None,
@@ -68,6 +69,7 @@ class LocalCluster:
             audit: Whether the API server writes an audit log (level Metadata).
             scrape_interval_seconds: Of Prometheus.
             images: Image glob to `{argv, args, env, paths}`; by default Penstock's own images.
+            more_images: Further images, which go before those.
             models: What containers of the default images see as `/models`; by default a folder of the cluster.
             state_dir: Instead of `~/.local/state/penstock/clusters/<name>`; its `logs` outlive the cluster.
             settings: Where binaries and state lie; by default from the environment.
@@ -90,6 +92,7 @@ class LocalCluster:
         self._report = report
         self._keep_logs = state_dir is not None
         self._resolver = Resolver(self._settings, report=report)
+        table = default_images(models=models or self._layout.models) if images is None else images
         self._options: dict[str, Any] = {
             "nodes": nodes,
             "gpus_per_node": gpus_per_node,
@@ -97,9 +100,7 @@ class LocalCluster:
             "node_agent": node_agent,
             "audit": audit,
             "scrape_interval_seconds": scrape_interval_seconds,
-            "images": {glob: dict(image) for glob, image in images.items()}
-            if images is not None
-            else default_images(models=models or self._layout.models),
+            "images": {glob: dict(image) for glob, image in {**(more_images or {}), **table}.items()},
         }
         self._description: dict[str, Any] = {}
         self._leash: Leash | None = None

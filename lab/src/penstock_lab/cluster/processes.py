@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PR_SET_PDEATHSIG: Final = 1
+_POLL_SECONDS: Final = 0.02
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -77,5 +78,22 @@ def sweep(cluster_id_prefix: str, *, variable: str = CLUSTER_ENV, deadline_secon
                 process.kill()
             except psutil.Error:
                 continue
-        psutil.wait_procs(left, timeout=1.0)
+        for process in left:
+            await_end(process, deadline_seconds=1.0)
     return len(killed)
+
+
+def await_end(process: psutil.Process, *, deadline_seconds: float) -> bool:
+    """Wait for the end of any process, child or not; whether it came.
+
+    A zombie has ended: in a container, nobody may ever collect it.
+    """
+    end = time.monotonic() + deadline_seconds
+    while time.monotonic() < end:
+        try:
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.Error:
+            return True
+        time.sleep(_POLL_SECONDS)
+    return False

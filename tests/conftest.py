@@ -1,0 +1,92 @@
+"""What all tests may ask for: one real cluster for the whole session, started when the first test wants it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from penstock_lab.cluster import LocalCluster, processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NODES = 2
+GPUS_PER_NODE = 4
+
+
+class Kubectl(Protocol):
+    """Runs kubectl against the session's cluster and returns what it printed."""
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> str: ...
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the cluster, so that `-m "not cluster"` leaves it out."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """The control plane with 2 Nodes of 4 GPUs and Prometheus; its logs stay in pytest's temporary folder.
+
+    Beside Penstock's images it knows `test/python:*`, whose arguments are those of the Python interpreter.
+    """
+    folder = tmp_path_factory.mktemp("cluster")
+    models = folder / "models"
+    models.mkdir()
+    with LocalCluster(
+        f"tests-{os.getpid()}",
+        nodes=NODES,
+        gpus_per_node=GPUS_PER_NODE,
+        models=models,
+        more_images={"test/python:*": {"argv": ["{python}"]}},
+        state_dir=folder / "state",
+    ) as running:
+        cluster_id = running.status()["cluster_id"]
+        yield running
+    assert processes.find(cluster_id) == [], "the session's cluster left processes behind"
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(cluster: LocalCluster) -> Path:
+    """The administrator's kubeconfig of the session's cluster."""
+    return cluster.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: LocalCluster) -> Kubectl:
+    """kubectl as the administrator of the session's cluster; a failure shows what it said."""
+    binary = cluster.bin("kubectl")
+
+    def run(*arguments: str, stdin: str | None = None) -> str:
+        done = subprocess.run(
+            [binary, f"--kubeconfig={cluster.kubeconfig}", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl) -> Iterator[str]:
+    """A new namespace that pods may be created in; afterwards it goes, and its pods are gone with their GPUs."""
+    name = f"test-{secrets.token_hex(4)}"
+    kubectl("create", "namespace", name)
+    kubectl("wait", f"--namespace={name}", "--for=create", "serviceaccount/default", "--timeout=60s")
+    yield name
+    # The namespace goes some seconds later (its controller waits five); its pods should not hold GPUs until then.
+    kubectl("delete", "deployments,pods", "--all", f"--namespace={name}", "--cascade=foreground", "--timeout=90s")
+    kubectl("delete", "namespace", name, "--wait=false")

@@ -69,9 +69,9 @@ async def _until_ready(kube: Kube, stage: Stage, say: Callable[[str], None]) -> 
     try:
         async with asyncio.timeout(_READY_DEADLINE_SECONDS):
             while await condition(kube, namespace=NAMESPACE, service=SERVICE, kind="Ready") != "True":
-                if stage.operator.poll() is not None:
+                if stage.operator.returncode is not None:
                     raise DemoError(
-                        f"the operator ended with code {stage.operator.returncode}; see {stage.operator_log}"
+                        f"the operator ended with code {stage.operator.returncode}; see {stage.operator.log}"
                     )
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError as error:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from penstock_lab.cluster.local import LocalCluster
 from penstock_lab.demo.scenario import NAMESPACE, PROFILE, VOCABULARY, Scenario
-
-_STOP_SECONDS = 10.0
+from penstock_lab.kubectl import kubectl
+from penstock_lab.operator import OperatorProcess
 
 
 class StageError(Exception):
@@ -29,15 +25,11 @@ class Stage:
 
     Attributes:
         cluster: the control plane.
-        operator: its process.
-        operator_metrics: URL of its `/metrics`.
-        operator_log: file of its log.
+        operator: the operator's process.
     """
 
     cluster: LocalCluster
-    operator: subprocess.Popen[bytes]
-    operator_metrics: str
-    operator_log: Path
+    operator: OperatorProcess
 
 
 @contextmanager
@@ -61,49 +53,11 @@ def stage(scenario: Scenario, *, say: Callable[[str], None]) -> Iterator[Stage]:
         kubectl(cluster, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         kubectl(cluster, "create", "namespace", NAMESPACE)
         log = scenario.out / "operator.log"
-        with operator(cluster, log=log) as (process, metrics):
+        log.unlink(missing_ok=True)
+        with OperatorProcess(cluster, log=log) as operator:
             say(f"kubectl apply -n {NAMESPACE} -f {scenario.examples.name}/")
             kubectl(cluster, "apply", "-n", NAMESPACE, "-f", str(scenario.examples))
-            yield Stage(cluster, process, metrics, log)
-
-
-@contextmanager
-def operator(
-    cluster: LocalCluster, *, log: Path, tick_seconds: float = 2.0
-) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Run the operator as a process of its own against a cluster; yields it and the URL of its metrics."""
-    port = _free_port()
-    env = os.environ | {
-        "KUBECONFIG": str(cluster.kubeconfig),
-        "PENSTOCK_PROMETHEUS_URL": cluster.prometheus_url,
-        "PENSTOCK_TICK_SECONDS": str(tick_seconds),
-        "PENSTOCK_BIND_ADDRESS": "127.0.0.1",
-        "PENSTOCK_LISTEN_PORT": str(port),
-    }
-    with log.open("ab") as sink:
-        process = subprocess.Popen([sys.executable, "-m", "penstock_operator"], env=env, stdout=sink, stderr=sink)
-    try:
-        yield process, f"http://127.0.0.1:{port}/metrics"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def kubectl(cluster: LocalCluster, *arguments: str) -> str:
-    """Run the real kubectl and return what it printed.
-
-    Raises:
-        StageError: it failed.
-    """
-    command = [str(cluster.bin("kubectl")), f"--kubeconfig={cluster.kubeconfig}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise StageError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout
+            yield Stage(cluster, operator)
 
 
 def _penstock(*arguments: str) -> None:
@@ -111,9 +65,3 @@ def _penstock(*arguments: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise StageError(f"penstock {' '.join(arguments)}: {done.stderr.strip()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -42,6 +42,11 @@ class Owner:
             "blockOwnerDeletion": True,
         }
 
+    def controls(self, live: Manifest) -> bool:
+        """True when a live object is a child of this very resource, not of a namesake or of somebody else."""
+        references = live["metadata"].get("ownerReferences") or []
+        return any(item.get("controller") and item.get("uid") == self.uid for item in references)
+
 
 def children(
     owner: Owner, spec: InferenceServiceSpec, *, replicas: int | None, default_images: Mapping[str, str]

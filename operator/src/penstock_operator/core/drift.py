@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from penstock_contract import names
@@ -28,11 +28,13 @@ _SUFFIXES = {
     "G": Decimal(10) ** 9,
     "T": Decimal(10) ** 12,
     "P": Decimal(10) ** 15,
+    "E": Decimal(10) ** 18,
     "Ki": Decimal(2) ** 10,
     "Mi": Decimal(2) ** 20,
     "Gi": Decimal(2) ** 30,
     "Ti": Decimal(2) ** 40,
     "Pi": Decimal(2) ** 50,
+    "Ei": Decimal(2) ** 60,
 }
 
 
@@ -80,12 +82,12 @@ def _same_quantity(live: Any, wanted: Any) -> bool:
 def quantity(value: str | int) -> Decimal | None:
     """Value of a Kubernetes quantity, or None when it is none."""
     text = str(value)
-    digits = text.rstrip("numkKMGTPi")
+    digits = text.rstrip("numkKMGTPEi")
     factor = _SUFFIXES.get(text[len(digits) :])
     if factor is None:
         return None
     try:
-        number = Decimal(digits)
-    except InvalidOperation:
+        number = Decimal(digits) * factor
+    except ArithmeticError:  # no number, or one beyond all bounds
         return None
-    return number * factor if number.is_finite() else None
+    return number if number.is_finite() else None

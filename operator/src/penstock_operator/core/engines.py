@@ -124,6 +124,7 @@ def _tensorrt_llm(options: ServeOptions) -> list[str]:
         "--host=0.0.0.0",
         f"--port={names.HTTP_PORT}",
         f"--tp_size={options.tensor_parallel}",
+        *_flag("--revision", options.revision),
         *_flag("--max_seq_len", options.max_model_len),
     ]
 
@@ -174,7 +175,7 @@ def serve_options(service: str, spec: InferenceServiceSpec) -> ServeOptions:
     if parallel > 1 and not engine.tensor_parallel:
         raise EngineNotSupportedError(
             f"spec.runtime.tensorParallelSize: engine {engine.name} runs on one accelerator, {parallel} asked; "
-            "set spec.runtime.accelerator.count: 1 or use another spec.runtime.engine"
+            "set it to 1 and spec.runtime.accelerator.count to at most 1, or use another spec.runtime.engine"
         )
     return ServeOptions(
         model=model,

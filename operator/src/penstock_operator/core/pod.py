@@ -86,20 +86,23 @@ def _container(service: str, spec: InferenceServiceSpec, default_images: Mapping
 
 
 def _plain(model: Any) -> Manifest:
-    dumped = model.model_dump(by_alias=True, exclude_none=True) if hasattr(model, "model_dump") else dict(model)
-    return {key: value for key, value in dumped.items() if value is not None}
+    dumped = model.model_dump(by_alias=True, exclude_none=True)
+    # The API server stores no empty strings, so one that is sent would look like drift for ever.
+    return {key: value for key, value in dumped.items() if value != ""}
 
 
 def _environment(spec: InferenceServiceSpec, engine: Engine) -> list[Manifest]:
+    """The user's variables and ours; one that the user names stands, since names may not occur twice."""
     env = [_plain(item) for item in spec.runtime.env or ()]
-    env.append({"name": "HOME", "value": "/tmp"})  # noqa: S108 - an emptyDir, the root is read-only
+    ours: list[Manifest] = [{"name": "HOME", "value": "/tmp"}]  # noqa: S108 - an emptyDir, the root is read-only
     source = spec.model.source.hugging_face
     if source is not None and engine.downloads:
-        env.append({"name": "HF_HOME", "value": "/tmp/huggingface"})  # noqa: S108 - the same
+        ours.append({"name": "HF_HOME", "value": "/tmp/huggingface"})  # noqa: S108 - the same
         if source.token_secret_ref is not None:
             reference = _plain(source.token_secret_ref)
-            env.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}})
-    return env
+            ours.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}})
+    named = {item["name"] for item in env}
+    return env + [item for item in ours if item["name"] not in named]
 
 
 def _ports(engine: Engine) -> list[Manifest]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,7 +114,7 @@ def startup(pod: Manifest) -> Startup | None:
 def startup_p90(pods: Sequence[Manifest]) -> float | None:
     """90th percentile of created-to-ready over the pods, in seconds; None when none was measured."""
     seen = sorted(one.to_scheduled + one.to_ready for pod in live(pods) if (one := startup(pod)) is not None)
-    return seen[min(len(seen) - 1, int(0.9 * len(seen)))] if seen else None
+    return seen[math.ceil(0.9 * len(seen)) - 1] if seen else None
 
 
 def _seconds(start: str, end: str) -> float:

@@ -6,7 +6,7 @@ state of a signal changes, so constant load costs no write.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -121,14 +121,3 @@ def manual_verdicts(attainment: Sequence[Attainment] | None) -> list[Verdict]:
         Verdict("ScalingActive", "False", "ManualReplicas", "spec.replicas is set: the count is not scaled"),
         Verdict("ScalingLimited", "False", "WithinBounds", "the count is fixed"),
     ]
-
-
-def steady_messages(conditions: Sequence[Manifest], previous: Sequence[Manifest]) -> list[Manifest]:
-    """Conditions whose status and reason stand keep their old message: its numbers are of the transition."""
-    known: Mapping[Any, Manifest] = {item.get("type"): item for item in previous}
-    kept = []
-    for item in conditions:
-        old = known.get(item["type"], {})
-        same = old.get("status") == item["status"] and old.get("reason") == item["reason"] and old.get("message")
-        kept.append(item | {"message": old["message"]} if same else item)
-    return kept

@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
@@ -30,7 +32,7 @@ class Attainment:
     @property
     def met(self) -> bool:
         """True when the share reaches the percentile; an unmeasured objective is not missed."""
-        return self.fraction is None or self.fraction * 100 >= self.objective.percentile
+        return self.fraction is None or self.fraction * 100 >= self.objective.percentile - _ROUNDING
 
     @property
     def label(self) -> str:
@@ -53,10 +55,11 @@ def fraction_within(buckets: Mapping[float, float], threshold_seconds: float) ->
     if total <= 0:
         return None
     lower, below = 0.0, 0.0
-    for bound in sorted(buckets):
+    for bound in sorted(bound for bound in buckets if bound < math.inf):
         count = buckets[bound]
         if threshold_seconds <= bound:
-            inside = 0.0 if math.isinf(bound) else (threshold_seconds - lower) / (bound - lower)
+            inside = (threshold_seconds - lower) / (bound - lower)
             return min(1.0, (below + inside * (count - below)) / total)
         lower, below = bound, count
-    return 1.0
+    # What is beyond the last bound may have taken any time, so it does not count as within.
+    return min(1.0, below / total)

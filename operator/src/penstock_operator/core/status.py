@@ -43,7 +43,10 @@ class Refusal:
 
 
 def timed(verdicts: Sequence[Verdict], previous: Sequence[Manifest], *, generation: int, now: str) -> list[Manifest]:
-    """Conditions with times: unchanged ones keep theirs, and their message as long as status and reason stand.
+    """Conditions with times: unchanged ones keep theirs.
+
+    The message stays as long as status, reason and generation stand, since the numbers and names in it (the last line
+    of a crash, the nodes that had no room) change more often than what it says.
 
     Args:
         verdicts: what is true now.
@@ -56,12 +59,17 @@ def timed(verdicts: Sequence[Verdict], previous: Sequence[Manifest], *, generati
     for verdict in verdicts:
         old = known.get(verdict.type, {})
         flipped = old.get("status") != verdict.status
+        stands = (old.get("status"), old.get("reason"), old.get("observedGeneration")) == (
+            verdict.status,
+            verdict.reason,
+            generation,
+        )
         conditions.append(
             {
                 "type": verdict.type,
                 "status": verdict.status,
                 "reason": verdict.reason,
-                "message": verdict.message[:1024],
+                "message": old.get("message", "") if stands else verdict.message[:1024],
                 "observedGeneration": generation,
                 "lastTransitionTime": now if flipped else old.get("lastTransitionTime", now),
             }

@@ -21,8 +21,6 @@ from penstock_operator.core.scaling.types import (
     Reason,
 )
 
-_LONGEST_TICK_SECONDS = 60.0
-
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
@@ -47,7 +45,7 @@ def decide(policy: Policy, observation: Observation, memory: Memory, now: float)
     Returns:
         The decision and the memory for the next tick.
     """
-    elapsed = 0.0 if memory.output.at is None else min(_LONGEST_TICK_SECONDS, max(0.0, now - memory.output.at))
+    elapsed = 0.0 if memory.output.at is None else min(safety.LONGEST_GAP_SECONDS, max(0.0, now - memory.output.at))
     memory = demand.remember(memory, observation, now=now, elapsed_seconds=elapsed)
     saturation = capacity.learn_saturation(memory.saturation_tokens_per_second, observation)
     memory = replace(memory, saturation_tokens_per_second=saturation)
@@ -126,7 +124,8 @@ def _safely(
     )
     if stable > decision.replicas:
         text = f"fewer replicas must be right for {policy.stabilization_seconds:.0f} s"
-        decision = _held(decision, stable, text, reason=Reason.STABILIZING, limit=LimitedBy.NONE)
+        reason = Reason.STABILIZING if stable >= current else Reason.LESS_LOAD
+        decision = _held(decision, stable, text, reason=reason, limit=LimitedBy.NONE)
     stepped = safety.within_step(policy, current=current, replicas=stable)
     if stepped != stable:
         decision = replace(decision, replicas=stepped, limited_by=LimitedBy.RATE)

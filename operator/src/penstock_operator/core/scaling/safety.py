@@ -6,19 +6,23 @@ from penstock_operator.core.scaling.sizing import affordable
 from penstock_operator.core.scaling.types import LimitedBy, Observation, Policy, Reason
 
 Recommendations = tuple[tuple[float, int], ...]
+LONGEST_GAP_SECONDS = 60.0
 
 
 def why_not_down(seen: Observation) -> tuple[Reason, str] | None:
     """Why fewer replicas are not allowed now, or None when they are.
 
     Fewer replicas need every signal fresh and a scrape of every ready pod: a pod that does not report makes the sums
-    too small. A rollout in progress keeps the count too.
+    too small. Without a ready pod no load can arrive, so its absence proves nothing. A rollout in progress keeps the
+    count too.
     """
     stale = [name for name, signal in seen.signals().items() if not signal.fresh]
     if stale:
         return Reason.SIGNALS_UNKNOWN, f"{', '.join(stale)} not fresh"
     if seen.reporting.value < seen.ready:
         return Reason.SIGNALS_UNKNOWN, f"{seen.reporting.value:.0f} of {seen.ready} ready pods report"
+    if seen.ready == 0:
+        return Reason.STARTING, "no pod is ready yet"
     if seen.rolling_out:
         return Reason.ROLLOUT, "a rollout is in progress"
     return None
@@ -29,8 +33,11 @@ def stabilise(
 ) -> tuple[int, Recommendations]:
     """The largest recommendation inside the window, never above `current` unless `recommended` is, and the history.
 
-    An empty history counts as the current count, so that a restart cannot shrink a service.
+    An empty history counts as the current count, so that a restart cannot shrink a service; so does one with a gap
+    before now (the service had a fixed count, or the process was stopped), which says nothing about the window.
     """
+    if history and now - history[-1][0] > max(window_seconds, LONGEST_GAP_SECONDS):
+        history = ()
     entry = recommended if history else max(recommended, current)
     kept = tuple(item for item in history if item[0] > now - window_seconds)
     kept = _push(kept, (now, entry))

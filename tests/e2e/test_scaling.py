@@ -1,0 +1,145 @@
+"""Scaling on a real control plane, real Prometheus and real workers with an emulated device."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from penstock_lab.cluster import LocalCluster
+from penstock_lab.kube import Kube
+from penstock_lab.load import client
+from penstock_lab.load.outcome import Outcome
+from penstock_lab.load.schedule import Lengths, Phase, plan
+from penstock_lab.load.targets import ReadyPods
+from penstock_lab.operator import OperatorProcess
+from serving import Api, Chat
+from waiting import always, eventually
+
+LENGTHS = Lengths(prompt=(16, 32), output=(24, 40))
+
+
+async def load(cluster: LocalCluster, namespace: str, rate: float, seconds: float) -> list[Outcome]:
+    planned = plan([Phase("load", seconds, rate)], LENGTHS, vocabulary=512, seed=1)
+    async with (
+        Kube.from_kubeconfig(cluster.kubeconfig) as kube,
+        ReadyPods(kube, namespace=namespace, service="chat") as pods,
+    ):
+        return await client.run(planned, pick=pods.pick, model="chat")
+
+
+async def in_thread(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    return await asyncio.to_thread(function, *arguments, **keywords)
+
+
+def replicas(api: Api) -> int:
+    return int(api.get("deployment", "chat")["spec"]["replicas"])
+
+
+def scaling_events(api: Api) -> list[str]:
+    events = [item for item in api.items("events") if item["reason"] in ("ScaledUp", "ScaledDown")]
+    events.sort(key=lambda item: item["firstTimestamp"])
+    return [item["message"] for item in events]
+
+
+async def test_three_times_the_capacity_offered_gives_three_times_the_replicas_in_one_decision(
+    api: Api, chat: Chat, cluster: LocalCluster
+) -> None:
+    """Served tokens saturate at what one replica can do (200/s); only the offered load can ask for three."""
+    scaling = chat()["spec"]["scaling"]
+    api.apply(chat(scaling=scaling | {"mode": "Advise"}))
+    await in_thread(api.wait, "chat", "Ready", "True")
+    traffic = asyncio.create_task(load(cluster, api.namespace, rate=19.0, seconds=25.0))
+    await in_thread(
+        eventually,
+        lambda: api.get("infsvc", "chat")["status"]["desiredReplicas"] >= 4,
+        what="the advice is four replicas",
+    )
+    assert await in_thread(replicas, api) == 1, "Advise changes nothing"
+    await in_thread(api.patch, "infsvc", "chat", {"spec": {"scaling": {"mode": "Auto"}}})
+    await in_thread(eventually, lambda: replicas(api) > 1, what="scaled up")
+    outcomes = await traffic
+    first = scaling_events(api)[0]
+    assert int(first.split()[2]) >= 3, first
+    assert first.startswith("1 -> ")
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    await in_thread(eventually, lambda: replicas(api) == 1, what="scaled down again", seconds=90)
+    assert "LessLoad" in scaling_events(api)[-1]
+
+
+async def test_prometheus_away_holds_and_says_why(api: Api, chat: Chat, cluster: LocalCluster) -> None:
+    api.apply(chat(scaling=chat()["spec"]["scaling"] | {"minReplicas": 3}))
+    await in_thread(api.wait, "chat", "ScalingActive", "True", "SignalsFresh")
+    await in_thread(eventually, lambda: len(api.ready_pods("chat")) == 3, what="three replicas")
+    await in_thread(cluster.stop, "prometheus")
+    try:
+        api.patch("infsvc", "chat", {"spec": {"scaling": {"minReplicas": 1}}})
+        found = await in_thread(api.wait, "chat", "ScalingActive", "False", "MetricsUnavailable")
+        assert "cannot be reached" in found["message"]
+        assert api.get("infsvc", "chat")["status"]["decision"]["limitedBy"] == "Unknown"
+        # Twice the stabilisation window: with signals, it would have shrunk by now.
+        await in_thread(always, lambda: replicas(api) == 3, what="holds three replicas", seconds=20)
+    finally:
+        await in_thread(cluster.start, "prometheus")
+    await in_thread(api.wait, "chat", "ScalingActive", "True", "SignalsFresh")
+    await in_thread(eventually, lambda: replicas(api) == 1, what="shrinks once it knows", seconds=90)
+
+
+@pytest.mark.parametrize("count", [0, 2, 8])
+def test_created_at_its_minimum(api: Api, chat: Chat, cluster: LocalCluster, count: int) -> None:
+    """The hand-over of `spec.replicas` never passes through another count."""
+    del cluster
+    runtime = chat()["spec"]["runtime"] | {"accelerator": {"count": 0}, "image": "test/python:1"}
+    api.apply(chat(runtime=runtime, scaling={"minReplicas": count, "maxReplicas": 8}))
+
+    def handed_over() -> bool:
+        shown = api.run("get", "deployment", "chat", "-n", api.namespace, "-o", "json", "--show-managed-fields")
+        entries = json.loads(shown)["metadata"]["managedFields"]
+        owners = {e["manager"] for e in entries if "f:replicas" in e["fieldsV1"].get("f:spec", {})}
+        return owners == {"penstock-autoscaler"}
+
+    eventually(handed_over, what="the autoscaler alone owns replicas")
+    assert replicas(api) == count
+    steps = [item["message"] for item in api.items("events") if item["reason"] == "ScalingReplicaSet"]
+    assert [text.rsplit(" ", 1)[1] for text in steps] == ([str(count)] if count else []), "the count never changed"
+
+
+def test_the_count_survives_both_ways_between_fixed_and_scaled(api: Api, chat: Chat) -> None:
+    runtime = chat()["spec"]["runtime"] | {"accelerator": {"count": 0}, "image": "test/python:1"}
+    api.apply(chat(runtime=runtime, scaling=None, replicas=8))
+    eventually(lambda: replicas(api) == 8, what="eight")
+    seen = []
+
+    def settled(reason: str) -> Callable[[], bool]:
+        def probe() -> bool:
+            seen.append(replicas(api))
+            return bool(api.condition("chat", "ScalingActive").get("reason") == reason)
+
+        return probe
+
+    scaling = {"minReplicas": 1, "maxReplicas": 8}
+    api.patch("infsvc", "chat", {"spec": {"replicas": None, "scaling": scaling}})
+    eventually(settled("SignalsAbsent"), what="scaled")
+    api.patch("infsvc", "chat", {"spec": {"replicas": 8, "scaling": None}})
+    eventually(settled("ManualReplicas"), what="fixed")
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        seen.append(replicas(api))
+    assert set(seen) == {8}
+
+
+def test_a_restart_of_the_operator_never_shrinks(api: Api, chat: Chat, operator: OperatorProcess) -> None:
+    scaling = chat()["spec"]["scaling"] | {
+        "minReplicas": 3,
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 30}},
+    }
+    api.apply(chat(scaling=scaling))
+    eventually(lambda: len(api.ready_pods("chat")) == 3, what="three replicas")
+    operator.stop(kill=True)
+    api.patch("infsvc", "chat", {"spec": {"scaling": {"minReplicas": 1}}})
+    operator.start()
+    api.wait("chat", "ScalingActive", "True", "SignalsFresh")
+    always(lambda: replicas(api) == 3, what="an empty memory holds", seconds=15)
+    eventually(lambda: replicas(api) == 1, what="the window has passed", seconds=60)

@@ -33,8 +33,10 @@ lint: setup ## Lint and formatting
 types: setup ## Static types
 	$(VENV)/python scripts/verify.py types
 
-generate: setup ## Write crds/ from the models
+generate: setup ## Write crds/ and docs/reference/ from the models and tables
 	$(VENV)/python -m penstock_operator.api.crd
+	$(VENV)/python -m penstock_operator.api.reference
+	$(VENV)/python -m penstock_contract.reference
 
 bench-operator: setup ## 1,000 and 5,000 resources against the local control plane (BENCH_ARGS=…)
 	$(VENV)/python benchmarks/operator.py $(BENCH_ARGS)

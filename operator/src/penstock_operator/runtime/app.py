@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import kopf
 from aiohttp import web
+from prometheus_client import disable_created_metrics
 
 from penstock_contract import names
 from penstock_operator.adapters.errors import ConfigurationError, KubeError
@@ -144,6 +145,7 @@ async def run(settings: Settings) -> None:
     Raises:
         ConfigurationError: the cluster cannot be reached or lacks the CRD.
     """
+    disable_created_metrics()  # one more series per counter that nobody reads
     configuration = await load_configuration(settings.kubeconfig)
     kube = KubeClient(configuration, namespaces=settings.namespaces)
     source = PrometheusSource(

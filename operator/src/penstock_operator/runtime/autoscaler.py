@@ -29,7 +29,6 @@ from penstock_operator.core.scalingstatus import (
     decision_status,
     manual_verdicts,
     rfc3339,
-    steady_messages,
     verdicts,
 )
 from penstock_operator.core.sla import Attainment
@@ -180,7 +179,7 @@ class Autoscaler:
             if learned := self._learned(outcome.key, live):
                 status["learned"] = learned
         conditions = timed(found, before, generation=generation, now=rfc3339(now))
-        status["conditions"] = steady_messages(conditions, before)
+        status["conditions"] = conditions
         if covers(live, status):
             return
         manifest = {

@@ -22,7 +22,7 @@ from penstock_operator.core.scaling.signals import (
 from penstock_operator.core.sla import Attainment, Objective, fraction_within
 
 _DEFAULT_INTERVAL_SECONDS = 15.0
-_HISTOGRAMS: Mapping[str, str] = {
+HISTOGRAMS: Mapping[str, str] = {
     "TTFT": "penstock_worker_time_to_first_token_seconds",
     "TPOT": "penstock_worker_time_per_output_token_seconds",
     "ITL": "penstock_worker_inter_token_latency_seconds",
@@ -62,7 +62,7 @@ class Measure:
         """Cumulative buckets by (objective metric, window in seconds), for all services."""
         pairs = sorted(set(wanted))
         texts = [
-            f"sum by (namespace, inferenceservice, le) (increase({_HISTOGRAMS[metric]}_bucket[{window}s]))"
+            f"sum by (namespace, inferenceservice, le) (increase({HISTOGRAMS[metric]}_bucket[{window}s]))"
             for metric, window in pairs
         ]
         answers = await asyncio.gather(*(self._source.instant(text) for text in texts))

@@ -29,6 +29,9 @@ def cluster(tmp_path_factory):
         "test/app:*": {"argv": ["{python}", str(APP)], "env": {"IMAGE": "app"}, "paths": {"/models": str(models)}},
         "test/shell:1": {"argv": ["sh", "-c"], "args": ["exit 0"]},
         "test/python:1": {"argv": ["{python}", "-c"]},
+        "test/warm:1": {"argv": ["{python}", "-m", "http.server"], "preload": ["decimal", "http"]},
+        "test/timeit:1": {"argv": ["{python}", "-m", "timeit", "-n1", "-r1"], "preload": ["decimal"]},
+        "test/unloadable:1": {"argv": ["{python}", "-m", "timeit", "-n1", "-r1"], "preload": ["no_such_module"]},
         "test/broken:1": {"argv": ["/nowhere/to/be/found"]},
     }
     with LocalCluster(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 
 from penstock_lab.nodeagent.errors import StartError
-from penstock_lab.nodeagent.process import Process
+from penstock_lab.nodeagent.process import execute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +106,7 @@ class Actions:
         argv = [self._target.paths.rewrite(word) for word in command]
         with tempfile.TemporaryFile() as output:
             try:
-                process = Process.start(
+                process = execute(
                     argv, env=self._target.environment, folder=self._target.folder, output=output.fileno()
                 )
             except StartError as error:

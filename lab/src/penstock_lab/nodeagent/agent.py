@@ -24,6 +24,7 @@ from penstock_lab.nodeagent.nodes import Nodes
 from penstock_lab.nodeagent.pod import PodRunner
 from penstock_lab.nodeagent.reflector import Listing, Reflector
 from penstock_lab.nodeagent.resources import PODS
+from penstock_lab.nodeagent.starter import Starter
 
 if TYPE_CHECKING:
     from penstock_lab.nodeagent.settings import Settings
@@ -124,9 +125,10 @@ class Agent:
 
 async def run(settings: Settings) -> None:
     """Run a node agent until SIGTERM or SIGINT, then end its pods."""
+    root = settings.state_dir
     marks = [f"{environment.CLUSTER_MARK}={settings.cluster_id}", f"{environment.POD_MARK}="]
     for folder in ("logs", "pods"):
-        (settings.state_dir / folder).mkdir(parents=True, exist_ok=True)
+        (root / folder).mkdir(parents=True, exist_ok=True)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -146,6 +148,7 @@ async def run(settings: Settings) -> None:
                 configs=ConfigSource(kube),
                 events=EventRecorder(kube),
                 addresses=addresses,
+                starter=Starter(environment=settings.environment, cluster_id=settings.cluster_id, folder=root / "logs"),
             )
             agent = Agent(machine=machine, nodes=Nodes(kube=kube, settings=settings, addresses=addresses))
             await _serve_until(stop, agent)

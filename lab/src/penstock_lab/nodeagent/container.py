@@ -17,7 +17,6 @@ from penstock_lab.nodeagent.errors import ConfigError, ImageError, MountError, S
 from penstock_lab.nodeagent.grace import Grace, first
 from penstock_lab.nodeagent.launch import Launch, Machine, prepare
 from penstock_lab.nodeagent.messages import termination_message
-from penstock_lab.nodeagent.process import Process
 from penstock_lab.nodeagent.record import ContainerRecord, timestamp, waiting
 from penstock_lab.nodeagent.run import Run
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from penstock_lab.nodeagent.events import EventType
     from penstock_lab.nodeagent.prober import ProbeKind
+    from penstock_lab.nodeagent.process import Process
     from penstock_lab.nodeagent.sandbox import Sandbox
     from penstock_lab.nodeagent.volumes import Volumes
 
@@ -131,7 +131,7 @@ class Container:
         record.image_id = f"process://{launch.image.pattern}"
         began = timestamp()
         try:
-            process, offset = self._start(launch, log_file)
+            process, offset = await self._start(launch, log_file)
         except StartError as error:
             self.event("Warning", "Failed", f"Error: {error}")
             self._ended(_START_ERROR_CODE, reason="StartError", message=str(error), started_at=began)
@@ -155,7 +155,7 @@ class Container:
         self._ended(code, reason=reason, message=message, started_at=began, number=max(0, -status))
         return code
 
-    def _start(self, launch: Launch, log_file: Path) -> tuple[Process, int]:
+    async def _start(self, launch: Launch, log_file: Path) -> tuple[Process, int]:
         """Return the started process and where its part of the log begins.
 
         Raises:
@@ -167,9 +167,7 @@ class Container:
             raise StartError(f"log file: {error}") from error
         try:
             offset = os.fstat(log).st_size
-            process = Process.start(
-                launch.argv, env=launch.environment, folder=launch.folder, output=log, nice=launch.nice
-            )
+            process = await self._machine.starter.start(launch, log)
         finally:
             os.close(log)
         return process, offset

@@ -1,8 +1,9 @@
 """The image table: which program stands for which container image.
 
-A YAML mapping from image name or glob to `argv` (the image's ENTRYPOINT), optional `args` (its CMD), `env`, and `paths`
-(a folder inside the image to the real one). The first exact name wins, then the first glob in file order. The file
-is read again when it has changed, so that an image can appear while a pod waits for it, as in a registry.
+A YAML mapping from image name or glob to `argv` (the image's ENTRYPOINT), optional `args` (its CMD), `env`, `paths` (a
+folder inside the image to the real one), and `preload` (modules that a `{python} -m …` image is forked with, see
+`zygote`). The first exact name wins, then the first glob in file order. The file is read again when it has changed, so
+that an image can appear while a pod waits for it, as in a registry.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import fnmatch
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
@@ -18,6 +19,9 @@ from penstock_lab.nodeagent.errors import ImageError, SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_FIELDS: Final = frozenset({"argv", "args", "env", "paths", "preload"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Image:
     args: tuple[str, ...]
     env: dict[str, str]
     paths: dict[str, str]
+    preload: tuple[str, ...]
 
     def command_line(self, command: list[str] | None, args: list[str] | None) -> list[str]:
         """Combine with a container's `command` and `args` as Kubernetes does: a command also drops the image's CMD."""
@@ -79,13 +84,14 @@ def _parse(path: Path, document: Any) -> dict[str, Image]:
         raise SettingsError(f"--images {path}: must be a mapping from image name to {{argv, args, env, paths}}")
     images = {}
     for pattern, entry in document.items():
-        if not isinstance(entry, dict) or not entry.get("argv") or set(entry) - {"argv", "args", "env", "paths"}:
-            raise SettingsError(f"--images {path}: {pattern!r} must have argv and may have args, env, paths")
+        if not isinstance(entry, dict) or not entry.get("argv") or set(entry) - _FIELDS:
+            raise SettingsError(f"--images {path}: {pattern!r} must have argv and may have args, env, paths, preload")
         images[str(pattern)] = Image(
             pattern=str(pattern),
             argv=tuple(str(word).replace("{python}", sys.executable) for word in entry["argv"]),
             args=tuple(str(word) for word in entry.get("args", ())),
             env={str(name): str(value) for name, value in entry.get("env", {}).items()},
             paths={str(inside): str(real) for inside, real in entry.get("paths", {}).items()},
+            preload=tuple(str(module) for module in entry.get("preload", ())),
         )
     return images

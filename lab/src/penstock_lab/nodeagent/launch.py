@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from penstock_lab.nodeagent.images import Image, ImageTable
     from penstock_lab.nodeagent.sandbox import Sandbox
     from penstock_lab.nodeagent.settings import Settings
+    from penstock_lab.nodeagent.starter import Starter
     from penstock_lab.nodeagent.volumes import Volumes
 
 _TERMINATION_PATH: Final = "/dev/termination-log"
@@ -44,6 +45,7 @@ class Machine:
     configs: ConfigSource
     events: EventRecorder
     addresses: AddressPool
+    starter: Starter
 
 
 @dataclass(frozen=True, slots=True)

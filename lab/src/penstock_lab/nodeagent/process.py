@@ -25,67 +25,83 @@ _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class Process:
-    """A started process. `wait` may be awaited by any number of tasks."""
+    """A started process, the leader of its session and process group.
 
-    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
-        self._popen = popen
-        self._pidfd = os.pidfd_open(popen.pid)
-        loop = asyncio.get_running_loop()
-        self._exit: asyncio.Future[int] = loop.create_future()
-        loop.add_reader(self._pidfd, self._on_exit)
+    Args:
+        pid: Its id.
+        end: Will hold its exit status, negative for a signal. Whoever resolves it has killed what was left of the
+            process group before the id was given free.
+    """
 
-    @classmethod
-    def start(cls, argv: Sequence[str], *, env: Mapping[str, str], folder: Path, output: int, nice: int = 0) -> Process:
-        """Start `argv`; both its output streams go to the file descriptor `output`.
-
-        Raises:
-            StartError: the program is missing or cannot be executed.
-        """
-        try:
-            popen = subprocess.Popen(
-                argv,
-                env=dict(env),
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_child_setup(os.getpid(), nice),  # noqa: PLW1509 - the agent forks from its only thread
-            )
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            raise StartError(f'exec: "{argv[0]}": {getattr(error, "strerror", None) or error}') from error
-        return cls(popen)
-
-    @property
-    def pid(self) -> int:
-        """The process id, which is also that of its session and process group."""
-        return self._popen.pid
+    def __init__(self, pid: int, end: asyncio.Future[int]) -> None:
+        self.pid = pid
+        self._end = end
 
     @property
     def returncode(self) -> int | None:
         """The exit status, negative for a signal, None while it runs."""
-        return self._exit.result() if self._exit.done() else None
+        return self._end.result() if self._end.done() else None
 
     async def wait(self) -> int:
-        """Wait for the end and return the exit status, negative for a signal."""
-        return await asyncio.shield(self._exit)
+        """Wait for the end and return the exit status, negative for a signal; any number of tasks may wait."""
+        return await asyncio.shield(self._end)
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the whole process group; nothing happens when it is gone."""
-        try:
-            os.killpg(self._popen.pid, number)
-        except (ProcessLookupError, PermissionError):
-            return
+        if not self._end.done():
+            _signal_group(self.pid, number)
 
-    def _on_exit(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._pidfd)
-        os.close(self._pidfd)
+
+def execute(argv: Sequence[str], *, env: Mapping[str, str], folder: Path, output: int, nice: int = 0) -> Process:
+    """Start `argv`; both its output streams go to the file descriptor `output`.
+
+    Raises:
+        StartError: the program is missing or cannot be executed.
+    """
+    try:
+        popen = subprocess.Popen(
+            argv,
+            env=dict(env),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=child_setup(nice),  # noqa: PLW1509 - the agent forks from its only thread
+        )
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise StartError(f'exec: "{argv[0]}": {getattr(error, "strerror", None) or error}') from error
+    return Process(popen.pid, watch(popen))
+
+
+def watch(popen: subprocess.Popen[bytes]) -> asyncio.Future[int]:
+    """Return a future for the exit status of a process that leads its group; the group ends with it."""
+    loop = asyncio.get_running_loop()
+    end: asyncio.Future[int] = loop.create_future()
+    descriptor = os.pidfd_open(popen.pid)
+
+    def on_exit() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
         # The group outlives its leader: take the rest along before the id can be used again.
-        self.signal_group(signal.SIGKILL)
-        self._exit.set_result(self._popen.wait())
+        _signal_group(popen.pid, signal.SIGKILL)
+        end.set_result(popen.wait())
+
+    loop.add_reader(descriptor, on_exit)
+    return end
 
 
-def _child_setup(parent: int, nice: int) -> Callable[[], None]:
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def child_setup(nice: int = 0) -> Callable[[], None]:
+    """Return what a child runs before exec: die with this process, and weigh less than others if `nice`."""
+    parent = os.getpid()
+
     def setup() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # the agent died before the call above

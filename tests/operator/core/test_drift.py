@@ -33,6 +33,10 @@ def test_what_the_server_adds_does_not_matter(wanted: dict[str, Any], added: dic
         ({"memory": "1Gi"}, {"memory": "1024Mi"}, True),
         ({"memory": "1Gi"}, {"memory": "1G"}, False),
         ({"cpu": "4"}, {"cpu": 4}, True),
+        ({"memory": "1Ei"}, {"memory": "1024Pi"}, True),
+        ({"memory": "1E"}, {"memory": "1000P"}, True),
+        ({"a": 1.5}, {"a": "1"}, False),
+        ({"a": "1e999999P"}, {"a": "b"}, False),
         ({"a": True}, {"a": 1}, False),
         ([{"name": "x", "v": 1}, {"name": "y"}], [{"name": "x", "v": 1}], True),
         ([{"name": "x", "v": 1}], [{"name": "x", "v": 2}], False),
@@ -60,7 +64,16 @@ def test_a_dropped_field_shows_in_the_hash() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1", Decimal(1)), ("500m", Decimal("0.5")), ("2Ki", Decimal(2048)), ("x", None), ("", None), ("1Zi", None)],
+    [
+        ("1", Decimal(1)),
+        ("500m", Decimal("0.5")),
+        ("2Ki", Decimal(2048)),
+        ("x", None),
+        ("", None),
+        ("1Zi", None),
+        ("2E", Decimal(2 * 10**18)),
+        ("9e999999P", None),
+    ],
 )
 def test_quantity(text: str, value: Decimal | None) -> None:
     assert quantity(text) == value

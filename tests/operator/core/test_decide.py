@@ -194,6 +194,41 @@ def test_a_rollout_keeps_the_count() -> None:
     assert (decision.replicas, decision.reason) == (4, Reason.ROLLOUT)
 
 
+def test_pods_that_all_still_start_keep_the_count() -> None:
+    """No pod is ready, so no request can arrive: that there is no load proves nothing, for however long."""
+    memory, now = warm(arrivals=40, running=40), NOW
+    for _ in range(200):
+        decision, memory = decide(POLICY, observation(replicas=5, ready=0), memory, now)
+        assert (decision.replicas, decision.reason) == (5, Reason.STARTING)
+        now += 5.0
+    lowered, _ = decide(replace(POLICY, max_replicas=3), observation(replicas=5, ready=0), memory, now)
+    assert lowered.replicas == 3, "bounds bind in every state"
+
+
+def test_a_count_that_was_fixed_for_an_hour_is_not_cut_at_once() -> None:
+    """The memory of before is an hour old when `spec.replicas` gives way to `spec.scaling` again."""
+    _, memory, now = run(observation(replicas=1), ticks=30)
+    for _ in range(12):
+        now += 5.0
+        decision, memory = decide(POLICY, observation(replicas=8), memory, now + 3600.0)
+        assert decision.replicas == 8
+    assert decision.reason is Reason.STABILIZING
+
+
+def test_a_source_that_is_away_is_named() -> None:
+    seen = replace(observation(replicas=3), arrivals=Signal(SignalState.ABSENT), source_error="Prometheus is away")
+    decision, _ = decide(POLICY, seen, Memory(), NOW)
+    assert decision.replicas == 3
+    assert decision.message.startswith("holds 3: Prometheus is away")
+
+
+def test_one_step_down_at_a_time() -> None:
+    policy = replace(POLICY, max_down_step=2, stabilization_seconds=0.0)
+    first, memory = decide(policy, observation(replicas=9), warm(arrivals=40, running=40), NOW)
+    second, _ = decide(policy, observation(replicas=first.replicas), memory, NOW + 5)
+    assert (first.replicas, second.replicas, second.limited_by) == (7, 5, LimitedBy.RATE)
+
+
 def test_moved_bounds_apply_while_signals_are_unknown() -> None:
     seen = replace(observation(replicas=2), arrivals=Signal(SignalState.ABSENT))
     decision, _ = decide(replace(POLICY, min_replicas=5), seen, Memory(), NOW)

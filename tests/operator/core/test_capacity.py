@@ -1,0 +1,48 @@
+from dataclasses import replace
+
+import pytest
+
+from observations import fresh, observation
+from penstock_operator.core.scaling import Observation, Policy, Signal, SignalState
+from penstock_operator.core.scaling.capacity import SATURATION_MARGIN, learn_saturation, tokens_per_second
+
+POLICY = Policy(min_replicas=1, max_replicas=9)
+SATURATED = observation(replicas=2, served=20, tokens_per_request=100, waiting=8, running=32)
+
+
+def test_a_queue_at_every_replica_shows_what_one_gives() -> None:
+    assert learn_saturation(None, SATURATED) == 1000
+
+
+def test_more_is_believed_at_once_and_less_slowly() -> None:
+    assert learn_saturation(800, SATURATED) == 1000
+    lower = learn_saturation(2000, SATURATED)
+    assert lower is not None
+    assert 1900 < lower < 2000
+    for _ in range(200):
+        lower = learn_saturation(lower, SATURATED)
+    assert lower == pytest.approx(1000, rel=0.01)
+
+
+NO_PROOF: dict[str, Observation] = {
+    "no queue": replace(SATURATED, waiting=fresh(3)),
+    "none ready": replace(SATURATED, ready=0),
+    "one starts": replace(SATURATED, replicas=3),
+    "one does not report": replace(SATURATED, reporting=fresh(1)),
+    "nothing generated": replace(SATURATED, generated_tokens=fresh(0)),
+    "stale tokens": replace(SATURATED, generated_tokens=Signal(SignalState.STALE, 5000.0)),
+    "absent queue": replace(SATURATED, waiting=Signal(SignalState.ABSENT)),
+    "unknown coverage": replace(SATURATED, reporting=Signal(SignalState.ABSENT)),
+}
+
+
+@pytest.mark.parametrize("case", NO_PROOF)
+@pytest.mark.parametrize("known", [None, 700.0])
+def test_what_proves_nothing_teaches_nothing(case: str, known: float | None) -> None:
+    assert learn_saturation(known, NO_PROOF[case]) == known
+
+
+def test_a_target_wins_and_what_was_seen_gets_a_margin() -> None:
+    assert tokens_per_second(POLICY, None) is None
+    assert tokens_per_second(POLICY, 1000.0) == SATURATION_MARGIN * 1000
+    assert tokens_per_second(replace(POLICY, target_tokens_per_second=300.0), 1000.0) == 300

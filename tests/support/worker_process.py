@@ -6,15 +6,23 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from waiting import eventually
-
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def until(ask: Callable[[], object], what: str, *, seconds: float = 60.0) -> None:
+    """Ask until the answer is true; fail with `what` after the deadline."""
+    end = time.monotonic() + seconds
+    while not ask():
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        time.sleep(0.01)
 
 
 def free_ports(count: int) -> list[int]:
@@ -72,11 +80,11 @@ class WorkerProcess:
 
     def wait_listening(self) -> None:
         """Wait for the first answer, which comes before the model is loaded."""
-        eventually(lambda: self.status("/health") == 200, "the worker listens")
+        until(lambda: self.status("/health") == 200, "the worker listens")
 
     def wait_ready(self) -> None:
         """Wait until the model is loaded."""
-        eventually(lambda: self.status("/ready") == 200, "the worker is ready", deadline_seconds=180)
+        until(lambda: self.status("/ready") == 200, "the worker is ready", seconds=180)
 
     def complete(self, **body: Any) -> requests.Response:
         """`POST /v1/completions`."""

@@ -158,14 +158,22 @@ def parse(model: type[Body], data: Any) -> Body:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = str(first["loc"][0]) if first["loc"] else None
-        if field == "prompt" and first["type"] != "missing":
-            message = "expected a text, a list of token ids, or a non-empty list of either"
-        else:
-            where = ".".join(str(part) for part in first["loc"][1:] if not isinstance(part, str) or part.islower())
-            message = f"{where}: {first['msg']}" if where else first["msg"]
-        raise RequestError(f"`{field}`: {message}.", param=field) from error
+        raise _bad_field(error) from error
+
+
+def _bad_field(error: ValidationError) -> RequestError:
+    """One field at fault, said once: of the branches of a union, the one that got furthest."""
+    errors = error.errors(include_url=False, include_context=False)
+    field = str(errors[0]["loc"][0]) if errors[0]["loc"] else None
+    fault = max((each for each in errors if each["loc"][:1] == errors[0]["loc"][:1]), key=lambda each: len(each["loc"]))
+    if field == "prompt" and fault["type"] != "missing":
+        return RequestError(
+            "`prompt`: expected a text, a list of token ids, or a non-empty list of either.", param=field
+        )
+    # Pydantic puts the names of union branches between those of fields.
+    path = [str(part) for part in fault["loc"][1:] if isinstance(part, int) or (part.islower() and part.isidentifier())]
+    where = ".".join(part for part in path if part != "str")
+    return RequestError(f"`{field}`: {where + ': ' if where else ''}{fault['msg']}.", param=field)
 
 
 def error_body(error: RequestError) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import threading
 import time
@@ -46,7 +47,12 @@ def serve(options: ServeOptions) -> int:
     text = Text.load(Path(options.model))
     replica = Replica(model_name=options.model_name, model=checkpoint.config, text=text, profile=profile)
     process = _Process(options, checkpoint, config, replica, started=started)
-    return asyncio.run(process.run())
+    status = asyncio.run(process.run())
+    if process.loading:
+        # Told to stop while a thread imports torch: ending the interpreter under it may crash.
+        logging.shutdown()
+        os._exit(status)
+    return status
 
 
 class _Process:
@@ -68,6 +74,12 @@ class _Process:
         self._hurry = asyncio.Event()
         self._failure: BaseException | None = None
         self._engine: EngineThread | None = None
+        self._loader: threading.Thread | None = None
+
+    @property
+    def loading(self) -> bool:
+        """Whether the model is still being loaded."""
+        return self._loader is not None and self._loader.is_alive()
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -101,9 +113,7 @@ class _Process:
         try:
             await web.TCPSite(runner, self._options.host, port).start()
         except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {self._options.host} port {port}: {error.strerror}; choose another port"
-            ) from error
+            raise ConfigError(f"cannot listen on {self._options.host} port {port}: {_reason(error)}") from error
         return runner
 
     def _load(self) -> Future[tuple[Engine, EngineConfig]]:
@@ -116,7 +126,8 @@ class _Process:
             except BaseException as error:  # noqa: BLE001 - handed to the event loop whatever it is
                 future.set_exception(error)
 
-        threading.Thread(target=work, name="load", daemon=True).start()
+        self._loader = threading.Thread(target=work, name="load", daemon=True)
+        self._loader.start()
         return future
 
     def _build(self) -> tuple[Engine, EngineConfig]:
@@ -132,9 +143,11 @@ class _Process:
         return built
 
     def _on_loaded(self, loading: asyncio.Future[Any]) -> None:
-        if loading.cancelled() or self._stop.is_set():
+        if loading.cancelled():
             return
         error = loading.exception()
+        if self._stop.is_set():
+            return
         if error is not None:
             self._fail(error)
             return
@@ -169,6 +182,11 @@ class _Process:
         for wait in waits:
             wait.cancel()
         return 1 if replica.active else 0
+
+
+def _reason(error: OSError) -> str:
+    """The system's words; asyncio puts its own around them."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _profile(options: ServeOptions) -> Profile | None:

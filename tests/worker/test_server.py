@@ -1,0 +1,375 @@
+"""The API as clients see it: the real openai client, raw HTTP where a client would not do such a thing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import openai
+import pytest
+import requests
+
+from penstock_contract import names
+from worker_process import until
+
+MODEL = "tiny"
+PROMPT = "The keeper of the gate"
+
+
+@pytest.fixture
+def client(served):
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+def test_models_and_version(client, served):
+    (card,) = client.models.list().data
+    assert (card.id, card.object) == (MODEL, "model")
+    assert requests.get(f"{served.url}/version", timeout=5).json()["version"]
+
+
+def test_completion(client, served):
+    answer = client.completions.create(model=MODEL, prompt=PROMPT, max_tokens=12, temperature=0)
+    again = client.completions.create(
+        model=MODEL, prompt=served.replica.text.encode(PROMPT), max_tokens=12, temperature=0
+    )
+    (choice,) = answer.choices
+    assert choice.text == again.choices[0].text
+    assert choice.finish_reason in {"length", "stop"}
+    assert answer.usage.completion_tokens <= 12
+    assert answer.usage.prompt_tokens == len(served.replica.text.encode(PROMPT))
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
+def test_chat_streamed_equals_whole(client):
+    messages = [{"role": "user", "content": "Open the gate"}]
+    ask = {"model": MODEL, "messages": messages, "max_completion_tokens": 20, "temperature": 0}
+    whole = client.chat.completions.create(**ask)
+    chunks = list(client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True}))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content
+    assert chunks[0].choices[0].delta.role == whole.choices[0].message.role == "assistant"
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == whole.choices[0].finish_reason
+    assert not chunks[-1].choices
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert len([chunk for chunk in chunks if chunk.choices]) == whole.usage.completion_tokens
+
+
+async def test_many_at_once_with_the_async_client(served):
+    async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as client:
+
+        async def ask(number: int) -> tuple[str, str]:
+            common = {"model": MODEL, "prompt": f"{number} {PROMPT}", "max_tokens": 15, "temperature": 0}
+            stream = await client.completions.create(**common, stream=True)
+            streamed = "".join([chunk.choices[0].text async for chunk in stream])
+            return streamed, (await client.completions.create(**common)).choices[0].text
+
+        answers = await asyncio.gather(*(ask(number) for number in range(20)))
+    assert all(streamed == whole for streamed, whole in answers)
+    assert len({whole for _streamed, whole in answers}) > 10
+
+
+def test_batches_and_choices_are_numbered_prompt_by_prompt(served):
+    prompts = [[5, 6, 7], [8, 9, 10, 11]]
+    body = {"prompt": prompts, "n": 2, "max_tokens": 8, "temperature": 1, "seed": 4, "return_token_ids": True}
+    answer = served.complete(**body, ignore_eos=True).json()
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
+    assert [choice["prompt_token_ids"] for choice in answer["choices"]] == [prompts[0]] * 2 + [prompts[1]] * 2
+    assert answer["usage"]["prompt_tokens"] == 7
+    assert answer["usage"]["completion_tokens"] == 32
+    ids = [choice["token_ids"] for choice in answer["choices"]]
+    assert ids[0] != ids[1]
+    repeated = served.complete(**body, ignore_eos=True).json()
+    assert [choice["token_ids"] for choice in repeated["choices"]] == ids
+
+
+def events(response) -> list:
+    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+    assert lines.pop() == "[DONE]"
+    return [json.loads(line) for line in lines]
+
+
+def test_streamed_token_ids(served):
+    body = {"prompt": [3, 4, 5], "max_tokens": 9, "temperature": 0, "ignore_eos": True, "return_token_ids": True}
+    whole = served.complete(**body).json()["choices"][0]
+    streamed = [event["choices"][0] for event in events(served.complete(**body, stream=True))]
+    assert [token for choice in streamed for token in choice["token_ids"]] == whole["token_ids"]
+    assert "".join(choice["text"] for choice in streamed) == whole["text"]
+    assert streamed[0]["prompt_token_ids"] == [3, 4, 5]
+    assert not any("prompt_token_ids" in choice for choice in streamed[1:])
+    assert [choice["finish_reason"] for choice in streamed] == [None] * 8 + ["length"]
+
+
+def test_stop_string_ends_the_text_and_the_request(served):
+    body = {"prompt": PROMPT, "max_tokens": 60, "temperature": 0, "ignore_eos": True}
+    text = served.complete(**body).json()["choices"][0]["text"]
+    stop = text[20:23]
+    before = served.metric("requests_finished_total", reason="stop")
+    whole = served.complete(**body, stop=stop).json()
+    assert whole["choices"][0]["text"] == text[: text.find(stop)]
+    assert whole["choices"][0]["finish_reason"] == "stop"
+    assert whole["usage"]["completion_tokens"] < 60
+    streamed = [event["choices"][0] for event in events(served.complete(**body, stop=["nope", stop], stream=True))]
+    assert "".join(choice["text"] for choice in streamed) == text[: text.find(stop)]
+    until(lambda: served.metric("requests_finished_total", reason="stop") == before + 2, "both ended by stop")
+    assert served.metric("requests_running") == 0
+
+
+def test_stop_token_ids_and_min_tokens(served):
+    body = {"prompt": [9, 8, 7], "max_tokens": 20, "temperature": 0, "ignore_eos": True, "return_token_ids": True}
+    ids = served.complete(**body).json()["choices"][0]["token_ids"]
+    stopped = served.complete(**body, stop_token_ids=[ids[4]]).json()["choices"][0]
+    cut = ids.index(ids[4]) + 1
+    assert (stopped["token_ids"], stopped["finish_reason"]) == (ids[:cut], "stop")
+    late = served.complete(**body, stop_token_ids=[ids[4]], min_tokens=10).json()["choices"][0]
+    assert len(late["token_ids"]) >= 11 or late["finish_reason"] == "length"
+    assert ids[4] not in late["token_ids"][:10]
+
+
+def test_durations_and_request_id_come_back(served):
+    headers = {names.HEADER_REQUEST_ID: "abc-1"}
+    response = served.post("/v1/completions", {"prompt": [5], "max_tokens": 20, "ignore_eos": True}, headers=headers)
+    assert response.headers[names.HEADER_REQUEST_ID] == "abc-1"
+    wait, first, each = (
+        float(response.headers[name]) for name in (names.HEADER_QUEUE_WAIT, names.HEADER_TTFT, names.HEADER_TPOT)
+    )
+    assert 0 <= wait <= first <= response.elapsed.total_seconds()
+    assert 0 < each * 19 + first <= response.elapsed.total_seconds()
+    assert served.post("/v1/completions", {}).headers[names.HEADER_REQUEST_ID]
+
+
+LONG = [5] * 3000
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param", "message"),
+    [
+        (b"{", 400, None, "not JSON"),
+        (b"\xff\xfe", 400, None, "not JSON"),
+        (b"[]", 400, None, "JSON object, got list"),
+        ({}, 400, "prompt", "Field required"),
+        ({"prompt": []}, 400, "prompt", "expected a text"),
+        ({"prompt": ""}, 400, "prompt", "must not be empty"),
+        ({"prompt": [1, -1]}, 400, "prompt", "expected a text"),
+        ({"prompt": [1, 512]}, 400, "prompt", "token id 512 is outside the vocabulary of 512"),
+        ({"prompt": [True]}, 400, "prompt", "expected a text"),
+        ({"prompt": "x", "model": "gpt"}, 404, "model", "`gpt` does not exist; this worker serves `tiny`"),
+        ({"prompt": "x", "max_tokens": 0}, 400, "max_tokens", "greater than or equal to 1"),
+        ({"prompt": "x", "max_tokens": "many"}, 400, "max_tokens", "valid integer"),
+        ({"prompt": "x", "max_tokens": 5000}, 400, "prompt", "maximum context length is 2048 tokens"),
+        ({"prompt": LONG}, 400, "prompt", "maximum context length is 2048 tokens"),
+        ({"prompt": "x", "temperature": -1}, 400, "temperature", "greater than or equal to 0"),
+        ({"prompt": "x", "temperature": float("nan")}, 400, "temperature", "finite"),
+        ({"prompt": "x", "top_p": 0}, 400, "top_p", "greater than 0"),
+        ({"prompt": "x", "logprobs": 5}, 400, "logprobs", "not supported"),
+        ({"prompt": "x", "echo": True}, 400, "echo", "not supported"),
+        ({"prompt": "x", "presence_penalty": 0.5}, 400, "presence_penalty", "not supported"),
+        ({"prompt": "x", "stop": 5}, 400, "stop", "valid string"),
+        ({"prompt": "x", "stream_options": 5}, 400, "stream_options", "valid dictionary"),
+    ],
+)
+def test_bad_completions_get_openai_errors(served, body, status, param, message):
+    response = served.post("/v1/completions", body)
+    error = response.json()["error"]
+    assert response.status_code == status
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["param"] == param
+    assert message in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([], "at least 1 item"),
+        ([{"content": "x"}], "role: Field required"),
+        ([{"role": "user", "content": [{"type": "image_url"}]}], "'text'"),
+        ("hello", "valid list"),
+    ],
+)
+def test_bad_chats_get_openai_errors(served, messages, message):
+    response = served.post("/v1/chat/completions", {"messages": messages})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "messages")
+    assert message in response.json()["error"]["message"]
+
+
+def test_errors_reach_the_client_as_its_own(client):
+    with pytest.raises(openai.NotFoundError) as missing:
+        client.completions.create(model="gpt", prompt="x")
+    assert missing.value.code == "model_not_found"
+    with pytest.raises(openai.BadRequestError) as long:
+        client.completions.create(model=MODEL, prompt=LONG)
+    assert long.value.code == "context_length_exceeded"
+
+
+def test_neutral_and_unknown_fields_are_ignored(served):
+    neutral = {"presence_penalty": 0.0, "logit_bias": {}, "logprobs": None, "echo": False, "best_of": 1, "n": 1}
+    assert served.complete(prompt="x", max_tokens=1, user="me", made_up={"a": 1}, **neutral).status_code == 200
+
+
+def test_other_paths_and_methods(served):
+    missing = requests.get(f"{served.url}/v2", timeout=5)
+    wrong = requests.get(f"{served.url}/v1/completions", timeout=5)
+    assert (missing.status_code, missing.json()["error"]["message"]) == (404, "Not Found: GET /v2")
+    assert (wrong.status_code, wrong.json()["error"]["type"]) == (405, "invalid_request_error")
+    assert requests.get(f"{served.url}/drain", timeout=5).status_code == 404  # never on the serving port
+
+
+def test_without_a_tokenizer_ids_still_work(serve, wordless):
+    worker = serve(wordless)
+    answer = worker.complete(prompt=[1, 2, 3], max_tokens=4, temperature=0, ignore_eos=True).json()["choices"][0]
+    assert (answer["text"], len(answer["token_ids"])) == ("", 4)
+    text = worker.complete(prompt="hello")
+    assert (text.status_code, text.json()["error"]["param"]) == (400, "prompt")
+    assert "no tokenizer; send the prompt as token ids" in text.json()["error"]["message"]
+    chat = worker.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]})
+    assert (chat.status_code, chat.json()["error"]["param"]) == (400, "messages")
+
+
+def test_before_the_model_is_there_requests_are_sent_elsewhere(serve, qwen):
+    worker = serve(qwen, attach=False)
+    refused = worker.complete(prompt="x")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert requests.get(f"{worker.url}/health", timeout=5).json()["status"] == "loading"
+    assert requests.get(f"{worker.url}/ready", timeout=5).status_code == 503
+    assert worker.metric("ready_timestamp_seconds") == 0
+    worker.attach()
+    assert worker.complete(prompt="x", max_tokens=1).status_code == 200
+    assert requests.get(f"{worker.url}/ready", timeout=5).status_code == 200
+    assert abs(worker.metric("ready_timestamp_seconds") - time.time()) < 3600  # noqa: TID251 - it is a wall-clock time
+
+
+def idle(worker) -> bool:
+    return (
+        worker.metric("requests_running") == worker.metric("requests_waiting") == worker.metric("kv_tokens_used") == 0
+    )
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_client_that_leaves_frees_its_slot(slow, stream):
+    """The request would last ten seconds more; its slot is free as soon as the step that was running ends."""
+    aborted = slow.metric("requests_finished_total", reason="abort")
+    body = json.dumps({"prompt": [7] * 40, "max_tokens": 500, "ignore_eos": True, "stream": stream}).encode()
+    host, port = slow.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode() + body)
+        until(lambda: slow.metric("requests_running") == 1, "it runs")
+        if stream:
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+        assert slow.metric("kv_tokens_used") >= 40
+        steps = slow.metric("engine_steps_total")
+    until(lambda: idle(slow), "the slot is free", seconds=20)
+    assert slow.metric("requests_finished_total", reason="abort") == aborted + 1
+    # 0.5 s are 25 steps of this device.
+    assert slow.metric("engine_steps_total") - steps < 25
+
+
+def test_waiting_requests_can_be_abandoned_too(slow):
+    body = {"prompt": [[token] * 30 for token in range(3, 15)], "max_tokens": 300, "ignore_eos": True}
+    aborted = slow.metric("requests_finished_total", reason="abort")
+    with requests.Session() as session, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(session.post, f"{slow.url}/v1/completions", json=body | {"stream": True}, stream=True)
+        until(lambda: slow.metric("requests_running") == 8 and slow.metric("requests_waiting") == 4, "8 slots")
+        asked.result().close()
+    until(lambda: idle(slow), "all twelve are gone")
+    assert slow.metric("requests_finished_total", reason="abort") == aborted + 12
+
+
+def test_drain_refuses_new_requests_finishes_the_old_ones_and_can_be_cancelled(slow):
+    body = {"prompt": [5] * 9, "max_tokens": 40, "ignore_eos": True}
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(slow.complete, **body) for _ in range(4)]
+        until(lambda: slow.metric("requests_running") == 4, "all run")
+        state = requests.post(f"{slow.admin_url}/drain", json={"timeout_seconds": 60}, timeout=5).json()
+        assert state == {"draining": True, "running": 4, "waiting": 0}
+        refused = slow.complete(**body)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert refused.json()["error"]["type"] == "service_unavailable"
+        assert requests.get(f"{slow.url}/ready", timeout=5).status_code == 503
+        assert requests.get(f"{slow.url}/health", timeout=5).json()["status"] == "draining"
+        assert slow.metric("draining") == 1
+        answers = [each.result() for each in asked]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert all(answer.json()["usage"]["completion_tokens"] == 40 for answer in answers)
+    assert requests.get(f"{slow.admin_url}/drain", timeout=5).json() == {"draining": True, "running": 0, "waiting": 0}
+    assert requests.delete(f"{slow.admin_url}/drain", timeout=5).json()["draining"] is False
+    assert slow.complete(prompt=[5], max_tokens=1).status_code == 200
+    assert slow.metric("draining") == 0
+
+
+def test_drain_is_a_lease(slow):
+    assert requests.post(f"{slow.admin_url}/drain", json={"timeout_seconds": 0.2}, timeout=5).json()["draining"]
+    until(lambda: requests.get(f"{slow.url}/ready", timeout=5).status_code == 200, "the drain ends by itself")
+    for bad in ({"timeout_seconds": 0}, {"timeout_seconds": "x"}, []):
+        response = requests.post(f"{slow.admin_url}/drain", json=bad, timeout=5)
+        assert (response.status_code, set(response.json())) == (400, {"error"})
+
+
+def test_steps_last_as_long_as_the_profile_says(slow, slow_profile):
+    """Counters against the step model: exact where a step was in time, longer where it overran."""
+
+    until(lambda: idle(slow), "nothing else runs")
+
+    def work() -> dict[str, float]:
+        names = ("engine_steps", "decode_sequence_steps", "kv_token_steps", "prefill_tokens_computed")
+        wanted = (*names, "prefill_token_length", "engine_step_seconds", "emulated_step_overruns")
+        return {name: slow.metric(f"{name}_total") for name in wanted}
+
+    before = work()
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(slow.complete, prompt=[n] * 60, max_tokens=30, ignore_eos=True) for n in range(3, 9)]
+        assert [each.result().status_code for each in asked] == [200] * 6
+    spent = {name: value - before[name] for name, value in work().items()}
+    model = slow_profile.model
+    due = model.c0 * spent["engine_steps"] + model.cB * spent["decode_sequence_steps"]
+    due += model.cKV * spent["kv_token_steps"] + model.cP * spent["prefill_tokens_computed"]
+    due += model.cPP * spent["prefill_token_length"]
+    assert spent["decode_sequence_steps"] == 6 * 29
+    assert spent["engine_step_seconds"] / due >= 1 - 1e-9
+    if not spent["emulated_step_overruns"]:
+        assert spent["engine_step_seconds"] == pytest.approx(due)
+
+
+def test_counters_are_conserved_over_http_with_preemptions_and_departures(serve, qwen, slow_profile):
+    worker = serve(qwen, profile=slow_profile, kv_cache_tokens=256, max_model_len=128)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [
+            pool.submit(worker.complete, prompt=[token] * 40, max_tokens=30, ignore_eos=True) for token in range(3, 11)
+        ]
+        assert [each.result().status_code for each in asked] == [200] * 8
+    assert worker.metric("preemptions_total") > 0
+    computed, prompt = worker.metric("prefill_tokens_computed_total"), worker.metric("prompt_tokens_total")
+    cached, recomputed = worker.metric("prompt_tokens_cached_total"), worker.metric("recomputed_tokens_total")
+    assert recomputed > 0
+    assert prompt == 320
+    assert computed == prompt - cached + recomputed
+    assert worker.metric("generated_tokens_total") == 240
+    assert worker.metric("decode_sequence_steps_total") == 240 - 8
+
+
+def test_dead_engine_answers_and_says_so(serve, qwen):
+    worker = serve(qwen)
+    broken = threading.Event()
+
+    def fail(_plan):
+        broken.set()
+        raise RuntimeError("device lost")
+
+    worker.engine._runner.run = fail
+    answer = worker.complete(prompt="x")
+    assert broken.is_set()
+    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "internal_error")
+    until(lambda: requests.get(f"{worker.url}/health", timeout=5).status_code == 503, "health says it")
+    assert worker.complete(prompt="x").status_code == 500
+    assert worker.metric("requests_finished_total", reason="error") == 1
+
+
+def test_big_bodies_are_taken_and_bigger_ones_refused(served):
+    long = served.complete(prompt=[5] * 900_000)
+    assert (long.status_code, long.json()["error"]["code"]) == (400, "context_length_exceeded")
+    longer = served.post("/v1/completions", b" " * (65 << 20))
+    assert (longer.status_code, set(longer.json())) == (413, {"error"})

@@ -121,6 +121,20 @@ async def test_stopped_agent_ends_its_pods_in_order_and_deletes_nothing(world):
     assert main_status(again)["restartCount"] == 1
 
 
+async def test_what_others_write_into_the_status_is_put_right(world):
+    """As after a partition: the node lifecycle controller had made the pod not Ready."""
+    await world.run_pod("righted", readinessProbe=READY_PROBE)
+    await world.ready("righted")
+    condition = {"type": "Ready", "status": "False", "reason": "NodeNotReady"}
+    status = {"status": {"conditions": [condition]}}
+    async with world.history("righted") as seen:
+        await world.kube.patch(PODS, "righted", status, namespace=world.namespace, sub="status", kind="strategic")
+        await world.until(lambda: world.pod("righted"), lambda pod: seen and ready(pod), "the pod to be Ready again")
+        await world.delete("righted")
+    assert not ready(seen[0])
+    assert ready(seen[1])
+
+
 @pytest.mark.slow
 async def test_silent_agent_makes_its_nodes_not_ready_until_it_speaks_again(world):
     def ready_of(node):
@@ -129,10 +143,15 @@ async def test_silent_agent_makes_its_nodes_not_ready_until_it_speaks_again(worl
     async def node():
         return await world.kube.get(NODES, "node-1")
 
+    await world.run_pod("partitioned", readinessProbe=READY_PROBE)
+    await world.ready("partitioned")
     pid = component(world, "node-agent")["pid"]
     os.kill(pid, signal.SIGSTOP)
     try:
         await world.until(node, lambda found: ready_of(found) == "Unknown", "the node to be given up")
+        await world.pod_where("partitioned", lambda pod: not ready(pod), "not Ready")
     finally:
         os.kill(pid, signal.SIGCONT)
     await world.until(node, lambda found: ready_of(found) == "True", "the node to be Ready again")
+    again = await world.ready("partitioned")
+    assert main_status(again)["restartCount"] == 0

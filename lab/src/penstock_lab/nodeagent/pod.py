@@ -64,7 +64,7 @@ class PodRunner:
         self._sandbox.pod = pod
         if "deletionTimestamp" in pod["metadata"]:
             self._grace.begin(float(pod["metadata"].get("deletionGracePeriodSeconds") or 0))
-        self._writer.touch()
+        self._writer.observe(pod)
 
     def vanish(self) -> None:
         """The object is gone, by a forced deletion: only the processes are left to be ended."""

@@ -7,12 +7,15 @@ in pkg/kubelet/status/generate.go of kubernetes/kubernetes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from penstock_lab.nodeagent.record import ContainerRecord
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
 Condition = dict[str, Any]
+
+CONDITIONS: Final = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+"""The conditions that a status from here has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""Reports one pod's status to the API server: only changes, always the newest, again until the server has it."""
+"""Reports one pod's status to the API server: only changes, always the newest, again until the server has it.
+
+Others write there too: the node lifecycle controller makes every pod of a silent node not Ready and leaves it to the
+kubelet to take that back. So what the server shows is compared with what was reported, and reported again.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from penstock_lab.kube import UNREACHABLE, Kube, KubeError
 from penstock_lab.nodeagent.resources import PODS
+from penstock_lab.nodeagent.status import CONDITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +39,19 @@ class StatusWriter:
         self._sandbox = sandbox
         self._compute = compute
         self._written: dict[str, Any] = sandbox.pod.get("status", {})
+        self._version = 0
         self._dirty = asyncio.Event()
 
     def touch(self) -> None:
         """Something that the status shows may have changed."""
         self._dirty.set()
+
+    def observe(self, pod: dict[str, Any]) -> None:
+        """Take note of the pod as the server has it, which may be older than what was last written."""
+        shown, version = pod.get("status", {}), int(pod["metadata"]["resourceVersion"])
+        if version > self._version and _essence(shown) != _essence(self._written):
+            self._written = shown
+        self.touch()
 
     async def run(self) -> None:
         """Write changes until cancelled."""
@@ -55,7 +68,7 @@ class StatusWriter:
             if status == self._written:
                 return
             try:
-                await self._write(status)
+                self._version = await self._write(status)
             except KubeError as error:
                 if error.status in _GONE:
                     return
@@ -68,7 +81,17 @@ class StatusWriter:
             await asyncio.sleep(delay)
             delay = min(2 * delay, _LAST_RETRY_SECONDS)
 
-    async def _write(self, status: dict[str, Any]) -> None:
+    async def _write(self, status: dict[str, Any]) -> int:
+        """Return the version that the pod got by it."""
         sandbox = self._sandbox
         body = {"metadata": {"uid": sandbox.uid}, "status": status}
-        await self._kube.patch(PODS, sandbox.name, body, namespace=sandbox.namespace, sub="status", kind="strategic")
+        pod = await self._kube.patch(
+            PODS, sandbox.name, body, namespace=sandbox.namespace, sub="status", kind="strategic"
+        )
+        return int(pod["metadata"]["resourceVersion"])
+
+
+def _essence(status: dict[str, Any]) -> dict[str, str]:
+    """What others may have changed: the phase and the truth of the conditions that a node agent writes."""
+    conditions = {entry["type"]: entry["status"] for entry in status.get("conditions", ())}
+    return {"phase": status.get("phase", "")} | {kind: conditions.get(kind, "") for kind in CONDITIONS}

@@ -8,13 +8,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# Imported once and forked: a worker starts in a second instead of ten. None of our own modules, whose edits would go
+# unnoticed until the cluster restarts.
+_PRELOAD = ("torch", "aiohttp.web", "numpy", "tokenizers", "safetensors", "jinja2", "prometheus_client")
+
+
 def default_images(*, models: Path) -> dict[str, dict[str, Any]]:
-    """The image table of the node agent: image glob to `{argv, env, paths}`.
+    """The image table of the node agent: image glob to `{argv, env, paths, preload}`.
 
     Args:
         models: Folder that containers of the worker see as `/models`.
     """
     paths = {"/models": str(models)}
-    worker = {"argv": ["{python}", "-m", "penstock_worker"], "env": {}, "paths": paths}
+    worker = {"argv": ["{python}", "-m", "penstock_worker"], "env": {}, "paths": paths, "preload": list(_PRELOAD)}
     operator = {"argv": ["{python}", "-m", "penstock_operator"], "env": {}, "paths": {}}
     return {"penstock/worker:*": worker, "penstock/operator:*": operator}

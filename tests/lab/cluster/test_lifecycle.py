@@ -161,11 +161,15 @@ def run_pod(kubeconfig):
 
 
 def test_a_component_that_cannot_start_is_explained_and_nothing_is_left(tmp_path):
+    settings = Settings.from_environment()
     (tmp_path / "bin").mkdir()
+    for name, binary in Resolver(settings).resolve_all(TOOLS).items():
+        (tmp_path / "bin" / name).symlink_to(binary.path)
     etcd = tmp_path / "bin" / "etcd"
+    etcd.unlink()
     etcd.write_text("#!/bin/sh\necho no room on device >&2\nexit 7\n")
     etcd.chmod(0o755)
-    settings = dataclasses.replace(Settings.from_environment(), bin_dir=etcd.parent)
+    settings = dataclasses.replace(settings, bin_dir=etcd.parent)
     broken = LocalCluster("broken", prometheus=False, state_dir=tmp_path / "state", settings=settings)
     with pytest.raises(StartError, match=r"(?s)etcd ended with exit code 7.*no room on device"):
         broken.up()

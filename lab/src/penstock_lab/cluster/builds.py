@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -48,11 +49,12 @@ def build(tool: Tool, target: Path, *, report: Callable[[str], None], modules: P
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             _follow(process, tool, report=report, began=began)
         except BaseException:  # Ctrl-C too must not leave a compiler behind
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
         if process.returncode != 0:

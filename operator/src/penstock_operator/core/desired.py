@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from penstock_operator.api import InferenceServiceSpec
 
 Manifest = dict[str, Any]
+CHILD_KINDS = ("Deployment", "Service", "PodDisruptionBudget")
 _DEADLINE_MARGIN_SECONDS = 120
 
 

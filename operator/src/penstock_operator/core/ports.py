@@ -43,6 +43,10 @@ class Kube(Protocol):
         """All objects of a kind, cluster-wide or in the watched namespaces."""
         ...
 
+    async def get(self, kind: str, *, namespace: str, name: str) -> Manifest | None:
+        """One object, or None when it does not exist."""
+        ...
+
     async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
         """Server-side apply of a whole intent; returns the live object."""
         ...

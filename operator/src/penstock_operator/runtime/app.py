@@ -65,7 +65,8 @@ class App:
         """List everything that is watched: at start, and now and then against missed events."""
         for kind in _LISTED:
             selector = "" if kind == names.KIND else handlers.MANAGED
-            gone = self.cache.replace(kind, await self._kube.list(kind, label_selector=selector))
+            known = self.cache.identities(kind)
+            gone = self.cache.replace(kind, await self._kube.list(kind, label_selector=selector), known=known)
             if kind == names.KIND:
                 for key in gone:
                     self.gone(key)
@@ -76,6 +77,7 @@ class App:
     def gone(self, key: Key) -> None:
         """A service was deleted: the garbage collector takes its children, we forget it."""
         self.queue.forget(key)
+        self._reconciler.forget(key)
         self._autoscaler.forget(key)
 
     async def work(self) -> None:
@@ -124,6 +126,9 @@ class App:
                 await self.sync()
             except KubeError as error:
                 _LOG.warning("resync_failed error=%s", error)
+            except Exception:  # noqa: BLE001 - as in `work`
+                self.metrics.add("reconcile_errors", 1, "Bug")
+                _LOG.exception("resync_failed")
 
     def not_live(self) -> str | None:
         """Why the process should be restarted, or None."""

@@ -1,13 +1,13 @@
 """The last known state of the watched objects.
 
 Filled by a list at start, then by watch events and by the answers to our own writes. An older version never replaces a
-newer one, so the order in which those three arrive does not matter. Pods are indexed by service; specs are parsed once
-per generation.
+newer one, and nothing that was deleted comes back, so the order in which those three arrive does not matter. Pods are
+indexed by service; specs are parsed once per generation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from penstock_contract import names
@@ -16,6 +16,7 @@ from penstock_operator.api import InferenceService, InvalidSpec
 Manifest = dict[str, Any]
 Key = tuple[str, str]
 _UNUSED_OF_PODS = ("managedFields", "ownerReferences", "generateName")
+_GRAVES = 4096
 
 
 def key_of(obj: Manifest) -> Key:
@@ -37,6 +38,7 @@ class Cache:
         self._objects: dict[str, dict[Key, Manifest]] = {}
         self._pods: dict[Key, dict[Key, Manifest]] = {}
         self._parsed: dict[Key, tuple[str, int, InferenceService | InvalidSpec]] = {}
+        self._graves: dict[str, int] = {}  # uid to the version of the deletion, oldest first
 
     def get(self, kind: str, key: Key) -> Manifest | None:
         """The object, or None when none is known."""
@@ -50,8 +52,12 @@ class Cache:
         """Pods of a service."""
         return list(self._pods.get(service, {}).values())
 
+    def identities(self, kind: str) -> dict[Key, str]:
+        """Keys and uids of all known objects of a kind, a snapshot."""
+        return {key: _uid(obj) for key, obj in self._objects.get(kind, {}).items()}
+
     def put(self, obj: Manifest) -> bool:
-        """Store an object; False when a newer version of it is known already."""
+        """Store an object; False when a newer version of it is known already, or its deletion."""
         kind, key = obj["kind"], key_of(obj)
         if kind == "Pod":
             metadata = {name: value for name, value in obj["metadata"].items() if name not in _UNUSED_OF_PODS}
@@ -60,30 +66,44 @@ class Cache:
         old = known.get(key)
         if old is not None and _version(old) > _version(obj):
             return False
+        if _version(obj) <= self._graves.get(_uid(obj), -1):
+            return False
         known[key] = obj
-        if kind == "Pod" and (service := service_of(obj)) is not None:
-            self._pods.setdefault(service, {})[key] = obj
+        if kind == "Pod":
+            if old is not None:
+                self._unindex(old)
+            if (service := service_of(obj)) is not None:
+                self._pods.setdefault(service, {})[key] = obj
         return True
 
     def remove(self, obj: Manifest) -> None:
         """Forget an object, unless another of the same name has taken its place."""
         kind, key = obj["kind"], key_of(obj)
+        self._bury(obj)
         old = self.get(kind, key)
-        if old is None or old["metadata"].get("uid") != obj["metadata"].get("uid"):
+        if old is None or _uid(old) != _uid(obj):
             return
         del self._objects[kind][key]
         if kind == names.KIND:
             self._parsed.pop(key, None)
-        if kind == "Pod" and (service := service_of(old)) is not None:
-            siblings = self._pods.get(service, {})
-            siblings.pop(key, None)
-            if not siblings:
-                self._pods.pop(service, None)
+        if kind == "Pod":
+            self._unindex(old)
 
-    def replace(self, kind: str, objects: list[Manifest]) -> set[Key]:
-        """Take a full list as the truth for a kind; returns the keys that were known and are gone."""
+    def replace(self, kind: str, objects: list[Manifest], *, known: Mapping[Key, str]) -> set[Key]:
+        """Take a full list as the truth for a kind.
+
+        Args:
+            kind: kind of the objects.
+            objects: all objects of the kind at some time after `known` was taken.
+            known: `identities` from before the list was asked for. Only what was known then and is not listed is gone:
+                what came meanwhile may be younger than the list.
+
+        Returns:
+            Keys that were known and are gone.
+        """
         listed = {key_of(obj) for obj in objects}
-        gone = [obj for key, obj in self._objects.get(kind, {}).items() if key not in listed]
+        here = self._objects.get(kind, {})
+        gone = [obj for key, obj in here.items() if key not in listed and known.get(key) == _uid(obj)]
         for obj in gone:
             self.remove(obj)
         for obj in objects:
@@ -109,6 +129,25 @@ class Cache:
             parsed = error
         self._parsed[key] = (uid, generation, parsed)
         return parsed
+
+    def _unindex(self, pod: Manifest) -> None:
+        if (service := service_of(pod)) is None:
+            return
+        siblings = self._pods.get(service, {})
+        siblings.pop(key_of(pod), None)
+        if not siblings:
+            self._pods.pop(service, None)
+
+    def _bury(self, obj: Manifest) -> None:
+        """Remember a deletion, so that an answer or a list from before it does not bring the object back."""
+        self._graves.pop(_uid(obj), None)
+        self._graves[_uid(obj)] = _version(obj)
+        if len(self._graves) > _GRAVES:
+            del self._graves[next(iter(self._graves))]
+
+
+def _uid(obj: Manifest) -> str:
+    return str(obj["metadata"].get("uid", ""))
 
 
 def _version(obj: Manifest) -> int:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from penstock_contract import names
+from penstock_operator.adapters.errors import KubeError
 from penstock_operator.api import InferenceService, InvalidSpec
 from penstock_operator.core import naming
-from penstock_operator.core.desired import Owner, children
+from penstock_operator.core.desired import CHILD_KINDS, Owner, children
 from penstock_operator.core.drift import covers
 from penstock_operator.core.errors import CoreError, NameConflictError
 from penstock_operator.core.handover import replicas_to_apply
@@ -26,6 +27,7 @@ from penstock_operator.runtime.events import condition_events
 
 Manifest = dict[str, Any]
 _LOG = logging.getLogger("penstock.reconcile")
+_REFUSALS = (400, 422)  # the API server will not have this manifest, however often it is sent
 
 
 class Reconciler:
@@ -50,14 +52,27 @@ class Reconciler:
         service = self._cache.service(key)
         if raw is None or service is None or raw["metadata"].get("deletionTimestamp"):
             return
-        refusal = await self._children(key, service)
+        try:
+            refusal = await self._children(key, service)
+        except KubeError as error:
+            if error.status in _REFUSALS:
+                await self._status(key, raw, Refusal("InvalidSpec", f"the API server refuses it: {error.message}"))
+            raise
         await self._status(key, raw, refusal)
+
+    def forget(self, key: Key) -> None:
+        """Drop what is known of a service that is gone."""
+        child = (key[0], naming.child_name(key[1]))
+        for kind in CHILD_KINDS:
+            self._accepted_as.pop((kind, child), None)
 
     async def _children(self, key: Key, service: InferenceService | InvalidSpec) -> Refusal | None:
         if isinstance(service, InvalidSpec):
             return Refusal("InvalidSpec", str(service))
         try:
-            for manifest in self._desired(key, service):
+            owner, manifests = Owner(key[0], key[1], service.metadata.uid), self._desired(key, service)
+            await self._claim(owner, manifests)
+            for manifest in manifests:
                 await self._write(manifest)
         except CoreError as error:
             return Refusal(error.reason, str(error))
@@ -75,15 +90,23 @@ class Reconciler:
             last_desired=last_status.get("desiredReplicas"),
             live=deployment,
         )
-        manifests = children(owner, spec, replicas=replicas, default_images=self._default_images)
+        return children(owner, spec, replicas=replicas, default_images=self._default_images)
+
+    async def _claim(self, owner: Owner, manifests: list[Manifest]) -> None:
+        """See that no name is taken by an object of somebody else, before any child is written.
+
+        The cache holds objects with our label only, so what it does not know is asked for.
+        """
         for manifest in manifests:
-            live = self._cache.get(manifest["kind"], (key[0], manifest["metadata"]["name"]))
-            if live is not None and not _owned(live, owner):
+            kind, name = manifest["kind"], manifest["metadata"]["name"]
+            live = self._cache.get(kind, (owner.namespace, name))
+            if live is None:
+                live = await self._kube.get(kind, namespace=owner.namespace, name=name)
+            if live is not None and not owner.controls(live):
                 raise NameConflictError(
-                    f"{manifest['kind']} {manifest['metadata']['name']} exists and is not controlled by this resource; "
+                    f"{kind} {name} exists and is not controlled by this resource; "
                     "delete it or rename the InferenceService"
                 )
-        return manifests
 
     async def _write(self, manifest: Manifest) -> None:
         kind, metadata = manifest["kind"], manifest["metadata"]
@@ -107,7 +130,7 @@ class Reconciler:
 
     async def _status(self, key: Key, raw: Manifest, refusal: Refusal | None) -> None:
         deployment = self._cache.get("Deployment", (key[0], naming.child_name(key[1])))
-        if deployment is not None and not _owned(deployment, Owner(key[0], key[1], raw["metadata"]["uid"])):
+        if deployment is not None and not Owner(key[0], key[1], raw["metadata"]["uid"]).controls(deployment):
             deployment = None
         live, now = raw.get("status") or {}, self._clock()
         generation = int(raw["metadata"].get("generation") or 0)
@@ -135,11 +158,6 @@ def _status_manifest(raw: Manifest, status: Manifest) -> Manifest:
         "metadata": {"name": raw["metadata"]["name"], "namespace": raw["metadata"]["namespace"]},
         "status": status,
     }
-
-
-def _owned(live: Manifest, owner: Owner) -> bool:
-    references = live["metadata"].get("ownerReferences") or []
-    return any(item.get("controller") and item.get("uid") == owner.uid for item in references)
 
 
 def _identity(live: Manifest) -> str:

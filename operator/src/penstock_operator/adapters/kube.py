@@ -161,7 +161,12 @@ class KubeClient:
             raise KubeError(0, type(error).__name__, str(error) or "no answer in time") from error
         answer = _decoded(text)
         if status >= 400:
-            raise KubeError(status, str(answer.get("reason") or status), str(answer.get("message") or text[:200]))
+            known = answer or {}
+            raise KubeError(status, str(known.get("reason") or status), str(known.get("message") or text[:200]))
+        if answer is None:
+            raise KubeError(
+                0, "NotAnObject", f"{path} answered {status} with something else than an object: {text[:80]!r}"
+            )
         return answer
 
 
@@ -170,9 +175,9 @@ def _path(kind: str, namespace: str, name: str) -> str:
     return f"{prefix}/namespaces/{quote(namespace)}/{plural}/{quote(name)}"
 
 
-def _decoded(text: str) -> Manifest:
+def _decoded(text: str) -> Manifest | None:
     try:
         answer = json.loads(text)
     except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
+        return None
+    return answer if isinstance(answer, dict) else None

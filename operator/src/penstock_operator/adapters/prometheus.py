@@ -55,7 +55,14 @@ class PrometheusSource:
             return Unavailable(f"Prometheus at {self._url} did not answer within {self._timeout:.0f} s")
         except PrometheusApiClientException as error:
             return Unavailable(f"Prometheus at {self._url} refused the query: {str(error)[:200]}")
-        except (requests.exceptions.RequestException, ValueError, KeyError, TypeError, OSError) as error:
+        except (
+            requests.exceptions.RequestException,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            OSError,
+        ) as error:
             return Unavailable(f"Prometheus at {self._url} gave no usable answer: {type(error).__name__}")
         return answer
 
@@ -79,6 +86,8 @@ class PrometheusSource:
 
 
 def _sample(item: Any) -> Sample | None:
+    if "histogram" in item:  # one that a worker exports must not spoil the answer for all the others
+        return None
     value = float(item["value"][1])
     if not math.isfinite(value):
         return None

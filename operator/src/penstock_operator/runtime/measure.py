@@ -74,11 +74,20 @@ def _buckets(answer: tuple[Sample, ...] | Unavailable) -> Buckets | Unavailable:
         return answer
     found: dict[Key, dict[float, float]] = {}
     for sample in answer:
-        labels = sample.labels
-        if labels.get("namespace") and labels.get("inferenceservice") and labels.get("le"):
-            bound = math.inf if labels["le"] == "+Inf" else float(labels["le"])
-            found.setdefault((labels["namespace"], labels["inferenceservice"]), {})[bound] = sample.value
+        labels, bound = sample.labels, _bound(sample.labels.get("le", ""))
+        if labels.get("namespace") and labels.get("inferenceservice") and bound is not None:
+            buckets = found.setdefault((labels["namespace"], labels["inferenceservice"]), {})
+            buckets[bound] = buckets.get(bound, 0.0) + sample.value  # "1" and "1.0" are one bound
     return found
+
+
+def _bound(text: str) -> float | None:
+    """Upper bound of a bucket; None for a label that holds none: workers may export whatever they like."""
+    try:
+        bound = float(text)
+    except ValueError:
+        return None
+    return bound if bound > -math.inf else None
 
 
 def attainment(

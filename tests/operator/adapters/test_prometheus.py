@@ -1,0 +1,126 @@
+"""Whatever answers in Prometheus' place, the caller gets samples or a reason, never an exception."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from penstock_operator.adapters.prometheus import PrometheusSource
+from penstock_operator.core.ports import Sample, Unavailable
+
+Ask = Callable[..., Awaitable[tuple[Sample, ...] | Unavailable]]
+LABELS = {"namespace": "a", "inferenceservice": "b"}
+
+
+@pytest.fixture
+async def ask() -> AsyncIterator[Ask]:
+    """Asks a server that answers with the given text."""
+    started: list[tuple[TestServer, PrometheusSource]] = []
+
+    async def asked(text: str, *, status: int = 200, token: Any = None) -> tuple[Sample, ...] | Unavailable:
+        async def answer(request: web.Request) -> web.Response:
+            heard.append(request.headers.get("Authorization"))
+            return web.Response(text=text, status=status, content_type="application/json")
+
+        heard: list[str | None] = []
+        app = web.Application()
+        app.router.add_route("*", "/api/v1/query", answer)
+        server = TestServer(app)
+        await server.start_server()
+        source = PrometheusSource(str(server.make_url("")).rstrip("/"), timeout_seconds=5.0, token_file=token)
+        started.append((server, source))
+        found = await source.instant("up")
+        if token is not None:
+            assert heard == ["Bearer secret"]
+        return found
+
+    yield asked
+    for server, source in started:
+        source.close()
+        await server.close()
+
+
+def vector(*items: Any) -> str:
+    return json.dumps({"status": "success", "data": {"resultType": "vector", "result": list(items)}})
+
+
+def item(value: Any, **labels: str) -> dict[str, Any]:
+    return {"metric": {"__name__": "up"} | LABELS | labels, "value": [1.0, value]}
+
+
+async def test_samples(ask: Ask) -> None:
+    assert await ask(vector(item("1.5"), item("2", pod="p"))) == (
+        Sample(LABELS, 1.5),
+        Sample(LABELS | {"pod": "p"}, 2.0),
+    )
+
+
+async def test_an_empty_answer_is_no_failure(ask: Ask) -> None:
+    assert await ask(vector()) == ()
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf"])
+async def test_what_is_no_number_to_act_on_is_dropped(ask: Ask, value: str) -> None:
+    assert await ask(vector(item(value), item("1"))) == (Sample(LABELS, 1.0),)
+
+
+async def test_a_histogram_among_the_samples_spoils_nothing(ask: Ask) -> None:
+    """A worker may export one under the name of a counter; the other services must still be seen."""
+    histogram = {"metric": LABELS, "histogram": [1.0, {"count": "1", "sum": "1"}]}
+    assert await ask(vector(histogram, item("1"))) == (Sample(LABELS, 1.0),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<html>log in</html>",
+        "",
+        "null",
+        "[]",
+        "{}",
+        '{"status": "success"}',
+        '{"status": "success", "data": null}',
+        '{"status": "success", "data": {"resultType": "scalar", "result": [1.0, "1"]}}',
+        '{"status": "success", "data": {"resultType": "vector", "result": "many"}}',
+        vector({"metric": LABELS}),
+        vector({"metric": LABELS, "value": []}),
+        vector({"metric": LABELS, "value": [1.0, "abc"]}),
+        vector({"metric": LABELS, "value": [1.0, None]}),
+        vector({"metric": None, "value": [1.0, "1"]}),
+        vector("text"),
+    ],
+)
+async def test_an_odd_answer_is_unavailable(ask: Ask, text: str) -> None:
+    found = await ask(text)
+    assert isinstance(found, Unavailable)
+    assert "Prometheus at http://127.0.0.1:" in found.reason
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500, 503])
+async def test_a_refusal_is_unavailable(ask: Ask, status: int) -> None:
+    found = await ask('{"status": "error", "error": "no"}', status=status)
+    assert isinstance(found, Unavailable)
+    assert "refused the query" in found.reason
+
+
+async def test_nobody_there_is_unavailable() -> None:
+    source = PrometheusSource("http://127.0.0.1:1", timeout_seconds=1.0)
+    assert await source.instant("up") == Unavailable("Prometheus at http://127.0.0.1:1 cannot be reached")
+    source.close()
+
+
+async def test_the_token_is_read_anew_and_sent(ask: Ask, tmp_path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    assert await ask(vector(), token=token) == ()
+
+
+async def test_a_token_that_is_missing_is_unavailable(tmp_path) -> None:
+    source = PrometheusSource("http://127.0.0.1:1", token_file=tmp_path / "none")
+    found = await source.instant("up")
+    assert isinstance(found, Unavailable)
+    assert "FileNotFoundError" in found.reason
+    source.close()

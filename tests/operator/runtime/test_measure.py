@@ -1,0 +1,129 @@
+"""What one tick makes of the answers of a metrics source, also of odd ones."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from penstock_operator.core.ports import Sample, Unavailable
+from penstock_operator.core.scaling.signals import QUERIES, SCRAPE_INTERVAL_QUERY, signal
+from penstock_operator.core.scaling.types import SignalState
+from penstock_operator.core.sla import Objective
+from penstock_operator.runtime.measure import Measure, attainment
+
+KEY = ("team-a", "chat")
+LABELS = {"namespace": "team-a", "inferenceservice": "chat"}
+TTFT = Objective("TTFT", 99.0, 2.0)
+Answer = tuple[Sample, ...] | Unavailable
+
+
+class Source:
+    """Answers every query from a function and remembers the queries."""
+
+    def __init__(self, answer: Callable[[str], Answer]) -> None:
+        self.asked: list[str] = []
+        self._answer = answer
+
+    async def instant(self, query: str) -> Answer:
+        self.asked.append(query)
+        return self._answer(query)
+
+
+def scraping_every(seconds: float | None) -> Callable[[str], Answer]:
+    interval: Answer = () if seconds is None else (Sample({}, seconds),)
+    return lambda query: interval if query == SCRAPE_INTERVAL_QUERY else (Sample(LABELS, 1.0),)
+
+
+async def windows(source: Source, ticks: int) -> list[float]:
+    measure = Measure(source)
+    return [(await measure.view(float(tick))).window_seconds for tick in range(ticks)]
+
+
+@pytest.mark.parametrize("interval", [1.0, 5.0, 15.0, 30.0, 60.0])
+async def test_the_window_becomes_four_scrapes(interval: float) -> None:
+    found = await windows(Source(scraping_every(interval)), 20)
+    assert found[-1] == found[-2] == pytest.approx(4 * interval)
+    assert found == sorted(found, reverse=interval < 15)
+
+
+async def test_a_shorter_interval_is_believed_at_once_and_a_longer_one_slowly() -> None:
+    """Targets younger than a minute have few scrapes in it, which looks like a long interval."""
+    intervals = iter((2.0, 20.0, 2.0))
+    measure = Measure(Source(lambda query: (Sample({}, next(intervals)),) if query == SCRAPE_INTERVAL_QUERY else ()))
+    found = [(await measure.view(float(tick))).window_seconds for tick in range(3)]
+    assert found == [8, pytest.approx(8.8), 8]
+
+
+@pytest.mark.parametrize("interval", [None, 0.0, -5.0, 1e-9])
+async def test_an_odd_interval_makes_no_odd_window(interval: float | None) -> None:
+    assert set(await windows(Source(scraping_every(interval)), 3)) <= {60.0, 2.0}
+
+
+async def test_a_source_that_is_away_keeps_the_window_and_says_why() -> None:
+    measure = Measure(Source(lambda _: Unavailable("away")))
+    view = await measure.view(7.0)
+    assert (view.error, view.window_seconds, view.now) == ("away", 60.0, 7.0)
+
+
+async def test_the_number_of_queries_does_not_depend_on_the_services() -> None:
+    many = tuple(Sample({"namespace": "n", "inferenceservice": str(index)}, 1.0) for index in range(500))
+    source = Source(lambda query: (Sample({}, 1.0),) if query == SCRAPE_INTERVAL_QUERY else many)
+    view = await Measure(source).view(0.0)
+    assert len(source.asked) == 1 + len(QUERIES)
+    assert signal(view, "arrivals", ("n", "499")).state is SignalState.FRESH
+
+
+async def test_histograms_are_asked_once_per_metric_and_window() -> None:
+    source = Source(lambda _: ())
+    found = await Measure(source).histograms([("TTFT", 60), ("TPOT", 60), ("TTFT", 60), ("TTFT", 3600)])
+    assert set(found) == {("TTFT", 60), ("TPOT", 60), ("TTFT", 3600)}
+    assert len(source.asked) == 3
+    assert all("sum by (namespace, inferenceservice, le) (increase(" in text for text in source.asked)
+    assert any("penstock_worker_time_to_first_token_seconds_bucket[3600s]" in text for text in source.asked)
+
+
+async def buckets(*samples: tuple[dict[str, str], float]) -> dict[float, float]:
+    answer = tuple(Sample(labels, value) for labels, value in samples)
+    found = await Measure(Source(lambda _: answer)).histograms([("TTFT", 60)])
+    kept = found["TTFT", 60]
+    assert not isinstance(kept, Unavailable)
+    return dict(kept.get(KEY, {}))
+
+
+async def test_buckets_by_bound() -> None:
+    found = await buckets((LABELS | {"le": "0.5"}, 3.0), (LABELS | {"le": "+Inf"}, 4.0))
+    assert found == {0.5: 3.0, math.inf: 4.0}
+
+
+async def test_two_spellings_of_a_bound_are_one() -> None:
+    """Workers of two versions at once: "1" of one library is "1.0" of another."""
+    assert await buckets((LABELS | {"le": "1"}, 3.0), (LABELS | {"le": "1.0"}, 4.0)) == {1.0: 7.0}
+
+
+@pytest.mark.parametrize("bound", ["", "junk", "NaN", "-Inf", "1s", "0x1"])
+async def test_a_label_that_is_no_bound_spoils_nothing(bound: str) -> None:
+    """A worker may export any label; what one tenant sends must not stop the others."""
+    assert await buckets((LABELS | {"le": bound}, 9.0), (LABELS | {"le": "0.5"}, 3.0)) == {0.5: 3.0}
+
+
+@pytest.mark.parametrize("labels", [{}, {"namespace": "team-a"}, {"inferenceservice": "chat"}])
+async def test_buckets_of_nobody_do_not_count(labels: dict[str, str]) -> None:
+    assert await buckets((labels | {"le": "0.5"}, 9.0)) == {}
+
+
+async def test_attainment() -> None:
+    answer = (Sample(LABELS | {"le": "2.0"}, 97.0), Sample(LABELS | {"le": "+Inf"}, 100.0))
+    histograms = await Measure(Source(lambda _: answer)).histograms([("TTFT", 60)])
+    found = attainment(KEY, [TTFT], histograms, window_seconds=60)
+    assert found is not None
+    assert [(item.fraction, item.met) for item in found] == [(0.97, False)]
+    other = attainment(("team-a", "idle"), [TTFT], histograms, window_seconds=60)
+    assert other is not None
+    assert other[0].fraction is None, "no traffic, though others have some"
+
+
+async def test_attainment_is_unknown_when_it_cannot_be_asked() -> None:
+    away = await Measure(Source(lambda _: Unavailable("away"))).histograms([("TTFT", 60)])
+    assert attainment(KEY, [TTFT], away, window_seconds=60) is None
+    assert attainment(KEY, [TTFT], {}, window_seconds=60) is None
+    assert attainment(KEY, [], away, window_seconds=60) == []

@@ -2,7 +2,8 @@
 
 A tick asks the metrics source once for the whole cluster, decides every service with the pure policy, and writes only
 what changed: `/scale`, the autoscaler's part of the status, an event. Ticks never overlap; one that takes too long
-makes the next ones count as overruns. Memory lives here and is keyed by uid, so that a resource deleted and created
+makes the next ones count as overruns, and what is not written after a while is left to the next tick, so that an API
+server that is away stops no decision. Memory lives here and is keyed by uid, so that a resource deleted and created
 again starts afresh.
 """
 
@@ -18,6 +19,7 @@ from penstock_contract import names
 from penstock_operator.adapters.errors import KubeError
 from penstock_operator.api import InferenceService
 from penstock_operator.core import naming, pods
+from penstock_operator.core.desired import Owner
 from penstock_operator.core.drift import covers
 from penstock_operator.core.handover import autoscaler_owns_replicas
 from penstock_operator.core.observe import observe
@@ -42,6 +44,7 @@ Manifest = dict[str, Any]
 _LOG = logging.getLogger("penstock.autoscale")
 _SLA_PERIOD_SECONDS = 30.0
 _LONGEST_GAP_SECONDS = 60.0
+_LONGEST_WRITES_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Autoscaler:
         self._slots = asyncio.Semaphore(concurrency)
         self._memory: dict[str, Memory] = {}
         self._attainment: dict[Key, list[Attainment] | None] = {}
+        self._failing: dict[Key, str] = {}
         self._sla_at = float("-inf")
         self._tick_at: float | None = None
 
@@ -94,27 +98,48 @@ class Autoscaler:
         if now - self._sla_at >= _SLA_PERIOD_SECONDS:
             await self._measure_sla(services)
             self._sla_at = now
-        outcomes = [outcome for key, service in services if (outcome := self._decide(key, service, view, now))]
+        outcomes = [outcome for key, service in services if (outcome := self._outcome(key, service, view, now))]
         self._account(outcomes, now)
-        await asyncio.gather(*(self._carry_out(outcome, now) for outcome in outcomes))
+        try:
+            async with asyncio.timeout(_LONGEST_WRITES_SECONDS):
+                await asyncio.gather(*(self._carry_out(outcome, now) for outcome in outcomes))
+        except TimeoutError:
+            self._metrics.add("reconcile_errors", 1, "Timeout")
         self._prune({service.metadata.uid for _, service in services})
 
     def forget(self, key: Key) -> None:
         """Drop what is known of a service that is gone."""
         self._attainment.pop(key, None)
+        self._failing.pop(key, None)
         self._metrics.forget(key)
+
+    def _outcome(self, key: Key, service: InferenceService, view: View, now: float) -> _Outcome | None:
+        try:
+            return self._decide(key, service, view, now)
+        except Exception:  # noqa: BLE001 - a bug in one service must not stop the others
+            self._failed(key, "Bug")
+            return None
+
+    def _failed(self, key: Key, reason: str, detail: object = "") -> None:
+        """Count a failure, and log it when it is a new one."""
+        self._metrics.add("reconcile_errors", 1, reason)
+        if self._failing.get(key) != reason:
+            self._failing[key] = reason
+            _LOG.warning(
+                "tick_failed namespace=%s name=%s reason=%s error=%s", *key, reason, detail, exc_info=reason == "Bug"
+            )
 
     def _decide(self, key: Key, service: InferenceService, view: View, now: float) -> _Outcome | None:
         raw = self._cache.get(names.KIND, key)
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             return None
         policy = scaling_policy(service.spec)
+        uid = service.metadata.uid
         deployment = self._cache.get("Deployment", (key[0], naming.child_name(key[1])))
-        if deployment is None:
+        if deployment is None or not Owner(*key, uid).controls(deployment):
             return None
         if policy is None:
             return _Outcome(key, service, raw)
-        uid = service.metadata.uid
         seen = observe(key, deployment=deployment, pods=self._cache.pods(key), view=view)
         decision, self._memory[uid] = decide(policy, seen, self._memory.get(uid, Memory()), now)
         return _Outcome(key, service, raw, policy, seen, decision)
@@ -125,8 +150,11 @@ class Autoscaler:
                 await self._scale(outcome, now)
                 await self._status(outcome, now)
             except KubeError as error:
-                self._metrics.add("reconcile_errors", 1, error.reason)
-                _LOG.warning("write_failed namespace=%s name=%s error=%s", *outcome.key, error)
+                self._failed(outcome.key, error.reason, error)
+            except Exception:  # noqa: BLE001 - as in `_outcome`
+                self._failed(outcome.key, "Bug")
+            else:
+                self._failing.pop(outcome.key, None)
 
     async def _scale(self, outcome: _Outcome, now: float) -> None:
         decision, seen = outcome.decision, outcome.seen
@@ -216,9 +244,15 @@ class Autoscaler:
             for objective in objectives(service.spec)
         ]
         histograms = await self._measure.histograms(wanted)
-        for key, service in services:
-            window = service.spec.sla.window_seconds if service.spec.sla is not None else 0
-            self._attainment[key] = attainment(key, objectives(service.spec), histograms, window_seconds=window)
+        self._attainment = {
+            key: attainment(
+                key,
+                objectives(service.spec),
+                histograms,
+                window_seconds=service.spec.sla.window_seconds if service.spec.sla is not None else 0,
+            )
+            for key, service in services
+        }
 
     def _account(self, outcomes: list[_Outcome], now: float) -> None:
         """Metrics of the tick: decisions, accelerator-seconds from scheduled to deleted, cost."""
@@ -229,14 +263,15 @@ class Autoscaler:
             accelerators = outcome.service.spec.runtime.accelerator.count * holding
             self._metrics.add("accelerator_seconds", accelerators * elapsed, *outcome.key)
             price = cost_per_replica_hour(outcome.service.spec)
-            if price is not None:
-                self._metrics.set("cost_per_hour", price * holding, *outcome.key)
-            if outcome.decision is not None and outcome.seen is not None:
-                self._metrics.decision(outcome.key, outcome.decision, outcome.seen)
-                served = outcome.seen.generated_tokens
-                if price is not None and served.fresh and served.value > 0:
-                    per_million = price * holding / (served.value * 3600) * 1e6
-                    self._metrics.set("cost_per_million_tokens", per_million, *outcome.key)
+            self._metrics.show("cost_per_hour", None if price is None else price * holding, *outcome.key)
+            if outcome.decision is None or outcome.seen is None:
+                self._metrics.undecided(outcome.key)
+                continue
+            self._metrics.decision(outcome.key, outcome.decision, outcome.seen)
+            served, per_million = outcome.seen.generated_tokens, None
+            if price is not None and served.fresh and served.value > 0:
+                per_million = price * holding / (served.value * 3600) * 1e6
+            self._metrics.show("cost_per_million_tokens", per_million, *outcome.key)
 
     def _prune(self, uids: set[str]) -> None:
         for uid in self._memory.keys() - uids:

@@ -8,7 +8,17 @@ from prometheus_client.metrics import MetricWrapperBase
 from penstock_contract.metrics import OPERATOR, Metric
 from penstock_operator.core.scaling.types import Decision, Observation, SignalState
 
+Key = tuple[str, str]
 _PREFIX = "penstock_operator_"
+_OF_DECISIONS = (
+    "desired_replicas",
+    "ready_replicas",
+    "capacity_tokens_per_second",
+    "demand_tokens_per_second",
+    "predicted_attainment",
+    "cost_per_million_tokens",
+    "signal_state",
+)
 
 
 class Metrics:
@@ -17,6 +27,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._families = {metric.name: _family(metric, self.registry) for metric in OPERATOR}
+        self._predicted: dict[Key, frozenset[str]] = {}  # counts shown, by service that was ever decided
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge."""
@@ -36,25 +47,46 @@ class Metrics:
         assert isinstance(family, Histogram)
         family.observe(seconds)
 
-    def decision(self, key: tuple[str, str], decision: Decision, seen: Observation) -> None:
+    def show(self, name: str, value: float | None, *labels: str) -> None:
+        """Set a gauge, or drop its series when the value is not known: an old one would pass for the present."""
+        if value is None:
+            self._families[_PREFIX + name].remove(*labels)
+        else:
+            self.set(name, value, *labels)
+
+    def decision(self, key: Key, decision: Decision, seen: Observation) -> None:
         """Show one decision and its inputs."""
+        capacity = decision.capacity_tokens_per_second
         self.set("desired_replicas", decision.replicas, *key)
         self.set("ready_replicas", seen.ready, *key)
-        if decision.demand_tokens_per_second is not None:
-            self.set("demand_tokens_per_second", decision.demand_tokens_per_second, *key)
-        if decision.capacity_tokens_per_second is not None:
-            self.set("capacity_tokens_per_second", decision.capacity_tokens_per_second * seen.ready, *key)
-        for prediction in decision.predictions:
-            self.set("predicted_attainment", prediction.attainment, *key, str(prediction.replicas))
+        self.show("demand_tokens_per_second", decision.demand_tokens_per_second, *key)
+        self.show("capacity_tokens_per_second", None if capacity is None else capacity * seen.ready, *key)
+        predicted = {str(prediction.replicas): prediction.attainment for prediction in decision.predictions}
+        for replicas in self._predicted.get(key, frozenset()) - predicted.keys():
+            self.show("predicted_attainment", None, *key, replicas)
+        for replicas, attainment in predicted.items():
+            self.set("predicted_attainment", attainment, *key, replicas)
+        self._predicted[key] = frozenset(predicted)
         for name, signal in seen.signals().items():
             for state in SignalState:
                 self.set("signal_state", float(signal.state is state), *key, name, state.value)
 
-    def forget(self, key: tuple[str, str]) -> None:
+    def undecided(self, key: Key) -> None:
+        """Drop what is known of autoscaled services only, when a service is not autoscaled any more."""
+        if self._predicted.pop(key, None) is not None:
+            for name in _OF_DECISIONS:
+                self._drop(self._families[_PREFIX + name], key)
+
+    def forget(self, key: Key) -> None:
         """Drop all series of a service that is gone."""
+        self._predicted.pop(key, None)
         for family in self._families.values():
             if family._labelnames[:2] == ("namespace", "inferenceservice"):  # noqa: SLF001 - no public accessor
-                family.remove_by_labels({"namespace": key[0], "inferenceservice": key[1]})
+                self._drop(family, key)
+
+    @staticmethod
+    def _drop(family: MetricWrapperBase, key: Key) -> None:
+        family.remove_by_labels({"namespace": key[0], "inferenceservice": key[1]})
 
 
 def _family(metric: Metric, registry: CollectorRegistry) -> MetricWrapperBase:

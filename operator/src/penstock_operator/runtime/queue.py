@@ -53,8 +53,8 @@ class WorkQueue(Generic[K]):
         return key
 
     def done(self, key: K) -> None:
-        """The work on `key` succeeded."""
-        self._failures.pop(key, None)
+        """The work on `key` succeeded; a retry of an earlier failure is not needed any more."""
+        self.forget(key)
         self._release(key)
 
     def failed(self, key: K) -> float:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from penstock_operator.core.scaling.safety import LONGEST_GAP_SECONDS
+
 ENGINES = ("Penstock", "VLLM", "SGLang", "TGI", "TensorRTLLM")
 _DEFAULT_IMAGES: Mapping[str, str] = {
     "Penstock": "penstock/worker:0.1.0",
@@ -64,14 +66,14 @@ class Settings:
         return cls(
             prometheus_url=url.rstrip("/"),
             kubeconfig=env.get("KUBECONFIG") or None,
-            namespaces=tuple(part for part in env.get("PENSTOCK_NAMESPACES", "").split(",") if part),
+            namespaces=tuple(part.strip() for part in env.get("PENSTOCK_NAMESPACES", "").split(",") if part.strip()),
             prometheus_token_file=_path(env, "PENSTOCK_PROMETHEUS_TOKEN_FILE"),
             prometheus_ca_file=_path(env, "PENSTOCK_PROMETHEUS_CA_FILE"),
-            tick_seconds=_number(env, "PENSTOCK_TICK_SECONDS", 5.0),
+            tick_seconds=_number(env, "PENSTOCK_TICK_SECONDS", 5.0, longest=LONGEST_GAP_SECONDS),
             resync_seconds=_number(env, "PENSTOCK_RESYNC_SECONDS", 600.0),
-            workers=int(_number(env, "PENSTOCK_WORKERS", 8)),
+            workers=_integer(env, "PENSTOCK_WORKERS", 8, largest=1024),
             listen_host=env.get("PENSTOCK_BIND_ADDRESS", "0.0.0.0"),  # noqa: S104 - as above
-            listen_port=int(_number(env, "PENSTOCK_LISTEN_PORT", 8080)),
+            listen_port=_integer(env, "PENSTOCK_LISTEN_PORT", 8080, largest=65535),
             default_images=images,
         )
 
@@ -80,7 +82,8 @@ def _path(env: Mapping[str, str], name: str) -> Path | None:
     return Path(env[name]) if env.get(name) else None
 
 
-def _number(env: Mapping[str, str], name: str, default: float) -> float:
+def _number(env: Mapping[str, str], name: str, default: float, *, longest: float = 86_400.0) -> float:
+    """Seconds; more than `longest` is a mistake."""
     text = env.get(name)
     if text is None:
         return default
@@ -88,6 +91,15 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 < value < float("inf"):
-        raise SettingsError(f"{name} must be a positive number, got {text!r}")
+    if not 0 < value <= longest:
+        raise SettingsError(f"{name} must be a number of seconds above 0 and at most {longest:g}, got {text!r}")
     return value
+
+
+def _integer(env: Mapping[str, str], name: str, default: int, *, largest: int) -> int:
+    text = env.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= largest):
+        raise SettingsError(f"{name} must be an integer from 1 to {largest}, got {text!r}")
+    return int(text)

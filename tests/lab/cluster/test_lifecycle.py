@@ -192,3 +192,9 @@ def test_a_component_that_cannot_start_is_explained_and_nothing_is_left(tmp_path
 def test_options_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ClusterError, match=message):
         LocalCluster(**options)
+
+
+def test_a_state_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartError, match=r"cannot write the state folder .*file/state.*XDG_STATE_HOME"):
+        LocalCluster("x", state_dir=tmp_path / "file" / "state").up()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS: Final = 90.0
 
+DETACH: Final = "detach"
+"""What is written to a supervisor's standard input so that it outlives whoever started it."""
+
 logger = logging.getLogger(__name__)
 
 

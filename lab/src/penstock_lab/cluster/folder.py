@@ -30,16 +30,11 @@ class FolderLock:
         Raises:
             StartError: The folder cannot be written.
         """
+        make_root(layout)
         try:
-            layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:
             return None  # its holder removes the folder at this moment
-        except OSError as error:
-            raise StartError(
-                f"cannot write the state folder {layout.root} ({error.strerror}); make it writable or set "
-                "XDG_STATE_HOME to a folder that is"
-            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # A cluster that goes down removes its lock: the name may stand for another file by now.
@@ -57,6 +52,23 @@ class FolderLock:
                 self._path.unlink()
                 self._path.parent.rmdir()
         os.close(self._descriptor)
+
+
+def make_root(layout: Layout) -> None:
+    """Make a state folder, its owner's alone.
+
+    Raises:
+        StartError: It cannot be made or written.
+    """
+    try:
+        layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        writable = os.access(layout.root, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise StartError(
+            f"cannot write the state folder {layout.root}; make it writable, choose another one, or set XDG_STATE_HOME"
+        )
 
 
 def empty(layout: Layout, *, keep: set[str]) -> None:

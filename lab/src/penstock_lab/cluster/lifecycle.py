@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 import psutil
 
 from penstock_lab.cluster import processes
-from penstock_lab.cluster.control import ask
+from penstock_lab.cluster.control import DETACH, ask
 from penstock_lab.cluster.errors import ClusterError, NotRunningError, StartError
 from penstock_lab.cluster.files import last_lines
-from penstock_lab.cluster.folder import FolderLock, empty
+from penstock_lab.cluster.folder import FolderLock, empty, make_root
 from penstock_lab.cluster.settings import SUPERVISOR_ENV
 from penstock_lab.cluster.spec import id_prefix
-from penstock_lab.cluster.supervisor import DETACH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +67,7 @@ def launch(spec: ClusterSpec, layout: Layout, *, report: Callable[[str], None]) 
     Raises:
         StartError: The cluster did not get ready; nothing is left of it.
     """
-    layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_root(layout)
     log = layout.root / "supervisor.log"
     with log.open("ab") as errors:
         process = subprocess.Popen(

@@ -51,6 +51,8 @@ class Plant:
         self._prober = prober
         self._running: dict[str, _Running] = {}
         self._ends: dict[str, str] = {}
+        self._closing = False
+        self._turns = {name: asyncio.Lock() for name in components}  # one start or stop of a component at a time
         self.changed: Callable[[], None] = lambda: None
 
     async def start(self, name: str, *, ready: Callable[[], Awaitable[bool]] | None = None) -> float:
@@ -67,8 +69,11 @@ class Plant:
             StartError: It ended, or was not ready by its deadline.
         """
         component = self._component(name)
-        if self._alive(name):
-            return 0.0
+        async with self._turns[name]:
+            return 0.0 if self._alive(name) else await self._start(component, ready)
+
+    async def _start(self, component: Component, ready: Callable[[], Awaitable[bool]] | None) -> float:
+        name = component.name
         began = time.monotonic()
         self._layout.data(name).mkdir(parents=True, exist_ok=True, mode=0o700)
         running = await self._spawn(component)
@@ -77,6 +82,8 @@ class Plant:
         while not await asyncio.to_thread(self._prober.ready, component) or (ready and not await ready()):
             if running.process.returncode is not None:
                 raise StartError(self._explain(component, f"ended with {_ending(running.process.returncode)}"))
+            if self._closing:
+                raise StartError(f"{name} was not ready before the cluster went down")
             if time.monotonic() - began > component.ready_seconds:
                 raise StartError(self._explain(component, f"was not ready after {component.ready_seconds:.0f} s"))
             await asyncio.sleep(POLL_SECONDS)
@@ -86,17 +93,19 @@ class Plant:
 
     async def stop(self, name: str) -> None:
         """End a component with SIGTERM, with SIGKILL past its deadline; return once it is gone."""
-        running = self._running.get(self._component(name).name)
-        if running is None or running.process.returncode is not None:
-            return
-        running.stopping = True
-        _signal(running.process, signal.SIGTERM)
-        try:
-            await asyncio.wait_for(asyncio.shield(running.watcher), self._component(name).stop_seconds)
-        except TimeoutError:
-            logger.warning("component_overstayed name=%s pid=%d", name, running.process.pid)
-            _signal(running.process, signal.SIGKILL)
-            await running.watcher
+        component = self._component(name)
+        async with self._turns[name]:
+            running = self._running.get(name)
+            if running is None or running.process.returncode is not None:
+                return
+            running.stopping = True
+            _signal(running.process, signal.SIGTERM)
+            try:
+                await asyncio.wait_for(asyncio.shield(running.watcher), component.stop_seconds)
+            except TimeoutError:
+                logger.warning("component_overstayed name=%s pid=%d", name, running.process.pid)
+                _signal(running.process, signal.SIGKILL)
+                await running.watcher
 
     async def kill(self, name: str) -> None:
         """SIGKILL a component, as a crash would; return once it is gone."""
@@ -108,6 +117,7 @@ class Plant:
 
     async def stop_all(self) -> None:
         """End everything in the reverse of the starting order, each before the next."""
+        self._closing = True
         # An API server whose etcd went first waits for it for ever.
         for name in reversed(list(self._components)):
             await self.stop(name)

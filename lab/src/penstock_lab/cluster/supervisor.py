@@ -24,7 +24,7 @@ import yaml
 
 from penstock_lab.cluster import certificates, components, credentials, processes, prometheus
 from penstock_lab.cluster.addresses import LOOPBACK, Reservations
-from penstock_lab.cluster.control import serve
+from penstock_lab.cluster.control import DETACH, serve
 from penstock_lab.cluster.errors import ClusterError
 from penstock_lab.cluster.files import write_private
 from penstock_lab.cluster.folder import FolderLock, empty
@@ -34,7 +34,6 @@ from penstock_lab.cluster.spec import ClusterSpec, Layout, id_prefix
 
 EXIT_FAILED: Final = 1
 EXIT_BUSY: Final = 3
-DETACH: Final = "detach"
 PROMETHEUS_ROLE: Final = "penstock-prometheus"
 
 logger = logging.getLogger(__name__)

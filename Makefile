@@ -39,7 +39,7 @@ generate: setup ## Write crds/ and docs/reference/ from the models and tables
 	$(VENV)/python -m penstock_contract.reference
 
 bench-operator: setup ## 1,000 and 5,000 resources against the local control plane (BENCH_ARGS=…)
-	$(VENV)/python benchmarks/operator.py $(BENCH_ARGS)
+	$(VENV)/python -m benchmarks.operator_scale $(BENCH_ARGS)
 
 lock: setup ## Lock the dependencies again (LOCK_ARGS=--upgrade takes newer ones)
 	./scripts/lock $(LOCK_ARGS)

@@ -150,12 +150,14 @@ def uv_version() -> str:
 def install_packages() -> None:
     """Install the locked packages, every one checked against its hash, then this checkout, editable."""
     install = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON)]
+    if not sys.stdout.isatty():
+        install.append("--quiet")  # its progress bars become pages of lines
     if run([*install, "--require-hashes", "-r", str(LOCK)]):
         raise SetupError(
             "the packages of requirements/dev.txt could not be installed (see above): is a Python package index within "
             "reach, and is there room on the disk? Running it again goes on from here"
         )
-    if run([*install, "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]):
+    if run([*install, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]):
         raise SetupError("this checkout could not be installed into .venv (see above)")
 
 

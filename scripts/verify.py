@@ -115,7 +115,7 @@ def conclude(outcomes: Sequence[Outcome]) -> int:
         print(f"{outcome.step.name:<8} {word:<8} {outcome.seconds:6.1f} s{told}")
     failed = [outcome.step.name for outcome in outcomes if outcome.code]
     seconds = sum(outcome.seconds for outcome in outcomes)
-    took = f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    took = f"{seconds // 60:.0f} min {seconds % 60:.0f} s" if seconds >= 60 else f"{seconds:.0f} s"
     if failed:
         print(f"VERDICT: FAIL in {took}: {', '.join(failed)} ({len(failed)} of {len(outcomes)} steps)", flush=True)
         return 1

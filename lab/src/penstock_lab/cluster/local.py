@@ -39,6 +39,7 @@ class LocalCluster:
     Attributes:
         name: Of the cluster.
         state_dir: Folder of everything it writes.
+        models: Folder that containers of Penstock's images see as `/models`.
     """
 
     def __init__(
@@ -92,7 +93,8 @@ class LocalCluster:
         self._report = report
         self._keep_logs = state_dir is not None
         self._resolver = Resolver(self._settings, report=report)
-        table = default_images(models=models or self._layout.models) if images is None else images
+        self.models = (models or self._layout.models).absolute()
+        table = default_images(models=self.models) if images is None else images
         self._options: dict[str, Any] = {
             "nodes": nodes,
             "gpus_per_node": gpus_per_node,

@@ -61,18 +61,37 @@ def loads(*, aborts: bool = True) -> st.SearchStrategy[Load]:
     )
 
 
-class Oracle:
-    """Stands where the device is: the next token follows from the ones before, whatever the batch."""
+class Device:
+    """Stands where the device is, with a memory of contexts for keys and values: each must be in its pages.
 
-    def __init__(self, alphabet: int) -> None:
-        self.alphabet = alphabet
+    The next token follows from the ones before, whatever the batch.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self.alphabet = load.alphabet
         self.plans = []
+        self._memory: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._table = [[0] * (MAX_LEN // PAGE) for _ in range(load.seqs)]
 
     def run(self, plan):
         self.plans.append(
             [(c.request.id, c.start, c.count, c.samples, c.page_offset, c.new_pages, c.slot) for c in plan.chunks]
         )
-        return [sum(c.request.tokens) % self.alphabet for c in plan.chunks if c.samples]
+        assert not {chunk.request.id for chunk in plan.chunks} & set(plan.preempted)
+        for chunk in plan.chunks:
+            assert chunk.count > 0
+            assert 0 not in chunk.new_pages
+            end = chunk.page_offset + len(chunk.new_pages)
+            self._table[chunk.slot][chunk.page_offset : end] = chunk.new_pages
+            for position in range(chunk.start, chunk.end):
+                self._memory[self._place(chunk, position)] = tuple(chunk.request.tokens[: position + 1])
+        for chunk in plan.chunks:
+            for position in range(chunk.end):
+                assert self._memory[self._place(chunk, position)] == tuple(chunk.request.tokens[: position + 1])
+        return [sum(chunk.request.tokens) % self.alphabet for chunk in plan.chunks if chunk.samples]
+
+    def _place(self, chunk, position: int) -> tuple[int, int]:
+        return self._table[chunk.slot][position // PAGE], position % PAGE
 
 
 class Run:
@@ -84,7 +103,7 @@ class Run:
         self.scheduler = Scheduler(
             pool, max_num_seqs=load.seqs, max_num_batched_tokens=load.budget, max_model_len=MAX_LEN
         )
-        self.device = Oracle(load.alphabet)
+        self.device = Device(load)
         self.accounting = Accounting()
         self.engine = Engine(self.scheduler, self.device, pacer=WallClock(), accounting=self.accounting)
         self.requests: list[Request] = []

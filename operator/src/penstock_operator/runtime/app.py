@@ -98,6 +98,7 @@ class App:
             else:
                 self.queue.done(key)
             self.metrics.observe("reconcile_seconds", time.monotonic() - started)
+            await asyncio.sleep(0)  # a reconcile that writes nothing never waits, and after a list all are due
 
     async def tick_forever(self) -> None:
         """Decide forever, on a fixed grid: a late tick skips the ones it missed."""

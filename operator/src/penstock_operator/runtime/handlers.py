@@ -85,12 +85,26 @@ def _login(configuration: Configuration) -> Callable[..., Awaitable[kopf.Connect
     return login
 
 
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """No memory of former states: only create and update handlers ask for it, and it costs a deep copy per event."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        pass
+
+
 def settings() -> kopf.OperatorSettings:
     """Kopf's settings; each deviation from its defaults has its reason beside it."""
     chosen = kopf.OperatorSettings()
     chosen.scanning.disabled = True  # no watch of CRDs and namespaces: least privilege
     chosen.peering.standalone = True  # kopf's peering is no leader election
     chosen.posting.enabled = False  # events are posted on transitions only, by ourselves
+    chosen.persistence.diffbase_storage = _NoDiffBase()
     chosen.persistence.finalizer = f"{names.GROUP}/unused"
     for plural in ("pods", "services", "deployments.apps", "poddisruptionbudgets.policy"):
         chosen.watching.label_selectors[plural] = MANAGED

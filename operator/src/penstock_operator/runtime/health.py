@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from aiohttp import web
@@ -29,7 +30,9 @@ def application(*, live: Callable[[], Problem], ready: Callable[[], Problem], me
         return answer
 
     async def scrape(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        # In a thread: with thousands of services it takes a second, for which the loop would see no event.
+        body = await asyncio.to_thread(generate_latest, metrics.registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
     app.router.add_get("/livez", probe(live))  # type: ignore[arg-type]  # aiohttp's handler type is an awaitable alias

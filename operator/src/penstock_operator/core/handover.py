@@ -14,6 +14,16 @@ from penstock_contract import names
 Manifest = dict[str, Any]
 
 
+def replicas_entries(managed_fields: list[Manifest] | None) -> list[Manifest]:
+    """What the functions below read of `metadata.managedFields`: most of a live object is the rest of it."""
+    return [
+        {name: entry[name] for name in ("manager", "subresource") if name in entry}
+        | {"fieldsV1": {"f:spec": {"f:replicas": {}}}}
+        for entry in managed_fields or []
+        if "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
+    ]
+
+
 def owners_of_replicas(deployment: Manifest) -> frozenset[str]:
     """Field managers that own `spec.replicas` of a live Deployment."""
     entries = deployment.get("metadata", {}).get("managedFields") or []

@@ -12,10 +12,11 @@ from typing import Any
 
 from penstock_contract import names
 from penstock_operator.api import InferenceService, InvalidSpec
+from penstock_operator.core.handover import replicas_entries
 
 Manifest = dict[str, Any]
 Key = tuple[str, str]
-_UNUSED_OF_PODS = ("managedFields", "ownerReferences", "generateName")
+_UNUSED_OF_PODS = ("ownerReferences", "generateName")
 _GRAVES = 4096
 
 
@@ -59,9 +60,7 @@ class Cache:
     def put(self, obj: Manifest) -> bool:
         """Store an object; False when a newer version of it is known already, or its deletion."""
         kind, key = obj["kind"], key_of(obj)
-        if kind == "Pod":
-            metadata = {name: value for name, value in obj["metadata"].items() if name not in _UNUSED_OF_PODS}
-            obj = {"kind": kind, "metadata": metadata, "spec": {}, "status": obj.get("status", {})}
+        obj = _slim(obj)
         known = self._objects.setdefault(kind, {})
         old = known.get(key)
         if old is not None and _version(old) > _version(obj):
@@ -113,7 +112,7 @@ class Cache:
     def service(self, key: Key) -> InferenceService | InvalidSpec | None:
         """The parsed resource, or why its spec cannot be read; None when it does not exist.
 
-        The status of the parsed resource is that of the time of parsing; read the live one from `get`.
+        The parsed resource has no status; read the live one from `get`.
         """
         raw = self.get(names.KIND, key)
         if raw is None:
@@ -124,7 +123,7 @@ class Cache:
             return known[2]
         parsed: InferenceService | InvalidSpec
         try:
-            parsed = InferenceService.parse(raw)
+            parsed = InferenceService.parse({name: value for name, value in raw.items() if name != "status"})
         except InvalidSpec as error:
             parsed = error
         self._parsed[key] = (uid, generation, parsed)
@@ -144,6 +143,18 @@ class Cache:
         self._graves[_uid(obj)] = _version(obj)
         if len(self._graves) > _GRAVES:
             del self._graves[next(iter(self._graves))]
+
+
+def _slim(obj: Manifest) -> Manifest:
+    """The object without what nobody reads, which is most of it."""
+    metadata = dict(obj["metadata"])
+    managed_fields = metadata.pop("managedFields", None)
+    if obj["kind"] == "Deployment":
+        metadata["managedFields"] = replicas_entries(managed_fields)
+    if obj["kind"] == "Pod":
+        metadata = {name: value for name, value in metadata.items() if name not in _UNUSED_OF_PODS}
+        return {"kind": "Pod", "metadata": metadata, "spec": {}, "status": obj.get("status", {})}
+    return obj | {"metadata": metadata}
 
 
 def _uid(obj: Manifest) -> str:

@@ -33,8 +33,9 @@ lint: setup ## Lint and formatting
 types: setup ## Static types
 	$(VENV)/python scripts/verify.py types
 
-generate: setup ## Write crds/ and docs/reference/ from the models and tables
+generate: setup ## Write crds/, the chart's copy of it and docs/reference/ from the models and tables
 	$(VENV)/python -m penstock_operator.api.crd
+	$(VENV)/python -m penstock_operator.api.crd --out charts/penstock/files
 	$(VENV)/python -m penstock_operator.api.reference
 	$(VENV)/python -m penstock_contract.reference
 

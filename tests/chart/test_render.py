@@ -1,0 +1,190 @@
+"""What the chart renders. The golden files hold all of it but the CRD: PENSTOCK_GOLDEN=write writes them anew."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chart import Helm, Manifest, Rendered
+from penstock_lab.cluster import prometheus
+from penstock_lab.install import CHART
+from penstock_operator.api import crd
+from penstock_operator.runtime.settings import Settings
+
+Render = Callable[..., Rendered]
+GOLDEN = Path(__file__).parent / "golden"
+CI = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
+READ_ONLY = {"get", "list", "watch"}
+
+
+def environment(render: Rendered, name: str) -> dict[str, str]:
+    (container,) = render.one("Deployment", name)["spec"]["template"]["spec"]["containers"]
+    return {item["name"]: item["value"] for item in container["env"]}
+
+
+def rules(render: Rendered, kind: str, name: str) -> list[Any]:
+    return [manifest["rules"] for manifest in render.kind(kind) if manifest["metadata"]["name"] == name]
+
+
+@pytest.mark.parametrize("ci", CI)
+def test_golden(render: Render, ci: str) -> None:
+    documents = render(ci=ci).text.split("\n---\n")
+    text = "\n---\n".join(part for part in documents if "kind: CustomResourceDefinition" not in part)
+    path = GOLDEN / f"{ci}.yaml"
+    if os.environ.get("PENSTOCK_GOLDEN") == "write":
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize("ci", CI)
+def test_lint(helm: Helm, ci: str) -> None:
+    done = helm("lint", "--strict", str(CHART), f"--values={CHART}/ci/{ci}-values.yaml", "--kube-version=1.36.3")
+    assert done.returncode == 0, done.stdout
+
+
+def test_one_kind_per_template_file() -> None:
+    for path in (CHART / "templates").glob("*.yaml"):
+        kinds = set(re.findall(r"^kind: (\w+)", path.read_text(), re.MULTILINE))
+        assert len(kinds) == 1 or path.name == "crds.yaml", f"{path.name}: {kinds}"
+
+
+class TestCrd:
+    def test_the_copy_in_the_chart_is_that_of_the_models(self) -> None:
+        copy, source = CHART / "files" / crd.FILE_NAME, CHART.parents[1] / "crds" / crd.FILE_NAME
+        assert copy.read_text() == source.read_text() == crd.render(), "run `make generate`"
+
+    def test_the_rendered_one_differs_in_its_metadata_alone(self, render: Render) -> None:
+        (rendered,) = render().kind("CustomResourceDefinition")
+        source = yaml.safe_load((CHART.parents[1] / "crds" / crd.FILE_NAME).read_text())
+        metadata = rendered.pop("metadata")
+        assert metadata["name"] == source.pop("metadata")["name"]
+        assert metadata["annotations"] == {"helm.sh/resource-policy": "keep"}
+        assert rendered == source
+
+    def test_keep_and_install_are_choices(self, render: Render) -> None:
+        (rendered,) = render({"crds": {"keep": False}}).kind("CustomResourceDefinition")
+        assert "annotations" not in rendered["metadata"]
+        assert render({"crds": {"install": False}}).kind("CustomResourceDefinition") == []
+
+
+class TestRights:
+    def test_no_wildcard_and_no_secret(self, render: Render) -> None:
+        for ci in CI:
+            for manifest in render(ci=ci).manifests:
+                for rule in manifest.get("rules", ()):
+                    words = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+                    assert not {word for word in words if "*" in word or "secret" in word}, manifest["metadata"]["name"]
+
+    @pytest.mark.parametrize("name", ["penstock-operator", "penstock-gateway"])
+    def test_namespaced_roles_grant_what_the_cluster_role_grants(self, render: Render, name: str) -> None:
+        whole, parts = render(), render({"watchNamespaces": ["team-a", "team-b"]})
+        assert rules(whole, "Role", name) == rules(parts, "ClusterRole", name) == []
+        assert rules(parts, "Role", name) == rules(whole, "ClusterRole", name) * 2
+        bound = [
+            item["metadata"]["namespace"] for item in parts.kind("RoleBinding") if item["metadata"]["name"] == name
+        ]
+        assert bound == ["team-a", "team-b"]
+
+    def test_nothing_of_the_whole_cluster_is_needed(self, render: Render) -> None:
+        values = {"crds": {"install": False}, "rbac": {"aggregateRoles": False}, "watchNamespaces": ["team-a"]}
+        assert [item["kind"] for item in render(values).manifests if "namespace" not in item["metadata"]] == []
+
+    def test_viewers_read_only(self, render: Render) -> None:
+        (view,) = rules(render(), "ClusterRole", "penstock-view")
+        assert {verb for rule in view for verb in rule["verbs"]} == READ_ONLY
+
+
+class TestOperator:
+    def test_it_reads_what_the_chart_writes(self, render: Render) -> None:
+        """Names and bounds of the variables, by the operator's own code."""
+        settings = Settings.from_environment(environment(render(ci="full"), "llm-operator"))
+        assert settings == Settings(
+            prometheus_url="https://prometheus.example:9090/path",
+            namespaces=("team-a",),
+            prometheus_token_file=Path("/etc/penstock/prometheus-token/token"),
+            prometheus_ca_file=Path("/etc/penstock/prometheus-ca/ca.crt"),
+            tick_seconds=2.5,
+            resync_seconds=60,
+            workers=32,
+            default_images={
+                **Settings("").default_images,
+                "Penstock": "registry.example/penstock/worker:1",
+                "VLLM": "registry.example/vllm:1",
+            },
+        )
+
+    def test_the_defaults_are_the_operators(self, render: Render) -> None:
+        settings = Settings.from_environment(environment(render(), "penstock-operator"))
+        assert settings == Settings(prometheus_url="http://prometheus.monitoring:9090")
+
+    def test_files_are_mounted_where_the_variables_say(self, render: Render) -> None:
+        pod = render(ci="full").one("Deployment", "llm-operator")["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        mounts = {item["name"]: item["mountPath"] for item in container["volumeMounts"]}
+        files = {
+            f"{mounts[volume['name']]}/{item['path']}"
+            for volume in pod["volumes"]
+            for source in ("secret", "configMap")
+            for item in volume.get(source, {}).get("items", ())
+        }
+        assert files == {item["value"] for item in container["env"] if item["name"].endswith("_FILE")}
+
+    def test_there_is_never_a_second_one(self, render: Render) -> None:
+        spec = render().one("Deployment", "penstock-operator")["spec"]
+        assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+@pytest.mark.parametrize("component", ["operator", "gateway"])
+def test_pods_carry_the_labels_that_others_select(render: Render, component: str) -> None:
+    deployment = render().one("Deployment", f"penstock-{component}")["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    assert labels["app.kubernetes.io/part-of"] == "penstock"
+    assert labels["app.kubernetes.io/name"] == f"penstock-{component}"
+    assert deployment["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_budget_of_the_gateways_lets_nodes_drain(render: Render) -> None:
+    (budget,) = render({"gateway": {"replicas": 1}}).kind("PodDisruptionBudget")
+    assert "minAvailable" not in budget["spec"]
+    assert budget["spec"]["maxUnavailable"] == 1
+
+
+class TestScraping:
+    def jobs(self, rendered: Rendered) -> dict[str, Manifest]:
+        (config,) = [
+            item for item in rendered.kind("ConfigMap") if item["metadata"]["name"].endswith("-scrape-configs")
+        ]
+        return {job["job_name"]: job for job in yaml.safe_load(config["data"]["penstock.yaml"])["scrape_configs"]}
+
+    def test_workers_are_labelled_as_on_the_local_cluster(self, render: Render) -> None:
+        text = prometheus.configuration(kubeconfig=Path("k"), scrape_interval_seconds=1)
+        (local,) = [job for job in yaml.safe_load(text)["scrape_configs"] if job["job_name"] == prometheus.JOB]
+        job = self.jobs(render())[prometheus.JOB]
+        assert job["relabel_configs"] == local["relabel_configs"]
+        assert job["honor_labels"] is local["honor_labels"] is False
+        (ours,), (theirs,) = job["kubernetes_sd_configs"], local["kubernetes_sd_configs"]
+        assert ours["selectors"] == theirs["selectors"]
+
+    def test_only_the_namespaces_that_are_served(self, render: Render) -> None:
+        (found,) = self.jobs(render(ci="namespaced"))[prometheus.JOB]["kubernetes_sd_configs"]
+        assert found["namespaces"] == {"names": ["team-a", "team-b"]}
+
+    def test_labels_that_gateway_and_operator_set_are_not_renamed(self, render: Render) -> None:
+        jobs = self.jobs(render())
+        assert set(jobs) == {"penstock-worker", "penstock-operator", "penstock-gateway"}
+        for name in ("penstock-operator", "penstock-gateway"):
+            targets = {rule.get("target_label") for rule in jobs[name]["relabel_configs"]}
+            assert targets - {None} == {"pod"}
+
+    def test_a_pod_monitor_needs_its_kind(self, helm: Helm) -> None:
+        done = helm(
+            *("template", str(CHART), "--kube-version=1.36.3", "--set=podMonitor.enabled=true"),
+            "--set=prometheus.url=http://p",
+        )
+        assert done.returncode != 0
+        assert "podMonitor.enabled" in done.stderr
+        assert "monitoring.coreos.com/v1" in done.stderr

@@ -1,8 +1,9 @@
 """`/v1/completions`, `/v1/chat/completions`, `/v1/models`: OpenAI replies over a generation, streamed or whole.
 
 A streamed reply sends one event for each step that added tokens, even if no text is certain yet, so that a client
-sees the true pace. A whole reply carries the engine's TTFT, TPOT and queue wait as headers: durations, so that no
-clocks are compared.
+sees the true pace. Its headers wait for the first of them: what goes wrong before it is still an HTTP error, and a
+router may still ask another worker. Replies carry the engine's durations as headers, so that no clocks are compared:
+queue wait and TTFT, and TPOT if they are whole.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def routes(replica: Replica) -> list[web.RouteDef]:
             "created": int(replica.lifecycle.ready_timestamp),
             "owned_by": "penstock",
             "max_model_len": replica.max_model_len,
+            "max_num_seqs": replica.scheduler.max_num_seqs if replica.scheduler else None,
         }
         return web.json_response({"object": "list", "data": [card]})
 
@@ -106,11 +108,15 @@ async def _stream(
     head: JsonObject,
     with_ids: bool,
 ) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-    await response.prepare(request)
     head = head | {"object": endpoint.chunk_object}
+    deltas = generation.deltas()
+    delta = await anext(deltas)
+    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"} | _durations(generation)
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
     try:
-        async for delta in generation.deltas():
+        await response.write(_event(head | {"choices": [endpoint.chunk(delta, with_ids)]}))
+        async for delta in deltas:
             await response.write(_event(head | {"choices": [endpoint.chunk(delta, with_ids)]}))
         if body.include_usage:
             await response.write(_event(head | {"choices": [], "usage": _usage(generation)}))

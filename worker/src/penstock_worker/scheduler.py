@@ -93,6 +93,7 @@ class Scheduler:
         self.running: list[Request] = []
         self._budget = max_num_batched_tokens
         self._max_model_len = max_model_len
+        self.max_num_seqs = max_num_seqs
         self._slots = list(range(max_num_seqs - 1, -1, -1))
         self._requests: dict[str, Request] = {}
 

@@ -22,4 +22,5 @@ def default_images(*, models: Path) -> dict[str, dict[str, Any]]:
     paths = {"/models": str(models)}
     worker = {"argv": ["{python}", "-m", "penstock_worker"], "env": {}, "paths": paths, "preload": list(_PRELOAD)}
     operator = {"argv": ["{python}", "-m", "penstock_operator"], "env": {}, "paths": {}}
-    return {"penstock/worker:*": worker, "penstock/operator:*": operator}
+    gateway = {"argv": ["{python}", "-m", "penstock_gateway"], "env": {}, "paths": {}}
+    return {"penstock/worker:*": worker, "penstock/operator:*": operator, "penstock/gateway:*": gateway}

@@ -1,0 +1,143 @@
+"""Puts the gateway together, runs it, and lets it go without losing a request.
+
+On SIGTERM readiness goes first, while everything is served as before: who routes to us has to notice. Every answer
+from then on closes its connection, so that clients move over. The process ends when nothing has been served for a
+moment, or when the time to drain is over; a second signal ends it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+from aiohttp import web
+from kubernetes.aio.client import ApiClient
+
+from penstock_contract import names
+from penstock_gateway import admin
+from penstock_gateway.bodies import Bodies
+from penstock_gateway.directory import Directory
+from penstock_gateway.errors import ConfigurationError
+from penstock_gateway.front import Front
+from penstock_gateway.keys import Keys
+from penstock_gateway.kube import Reflector, Sink, connect
+from penstock_gateway.prober import Prober
+from penstock_gateway.relay import Relay, open_session
+from penstock_gateway.settings import Settings
+
+_SETTLE_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.1
+_LAST_WRITES_SECONDS: Final = 2.0
+_log = logging.getLogger(__name__)
+
+
+async def run(settings: Settings) -> int:
+    """Run until told to stop.
+
+    Returns:
+        The exit status: 0 after a drain, 1 if requests were cut off.
+
+    Raises:
+        ConfigurationError: it cannot start.
+    """
+    keys = None if settings.api_keys_file is None else Keys(settings.api_keys_file)
+    stop, hurry = _signals()
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(connect(settings.kubeconfig))
+        session = await stack.enter_async_context(open_session())
+        prober = Prober(session, lambda: directory.pools)
+        directory = Directory(greet=prober.greet, lost=prober.lost)
+        front = Front(directory, Relay(session), keys=keys, bodies=Bodies(settings.held_bodies_bytes))
+        reflectors = list(_reflectors(client, directory, settings.namespaces))
+
+        def not_ready() -> str | None:
+            if stop.is_set():
+                return "draining"
+            return None if all(one.synced.is_set() for one in reflectors) else "services and pods are not listed yet"
+
+        port = await _serve(stack, _server(front), settings.host, settings.port)
+        application = admin.application(services=lambda: directory.services, not_ready=not_ready)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_LAST_WRITES_SECONDS)
+        admin_port = await _serve(stack, runner, settings.host, settings.admin_port)
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(work) for work in (prober.run(), *(one.run() for one in reflectors))]
+            _log.info("event=listening host=%s port=%d admin_port=%d", settings.host, port, admin_port)
+            await stop.wait()
+            status = await _drain(front, settings.drain_seconds, hurry)
+            for task in running:
+                task.cancel()
+        await prober.close()
+    _log.info("event=stopped status=%d", status)
+    return status
+
+
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Set by the first signal to stop, and by the second."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return stop, hurry
+
+
+def _server(front: Front) -> web.ServerRunner:
+    # The plain server: its routes are one table, and an application would cost each request more than they do.
+    # A client that goes away cancels its handler, which closes the connection to the worker.
+    server = web.Server(front.handle, handler_cancellation=True, access_log=None)
+    return web.ServerRunner(server, shutdown_timeout=_LAST_WRITES_SECONDS)
+
+
+def _reflectors(client: ApiClient, directory: Directory, namespaces: tuple[str, ...]) -> list[Reflector]:
+    found = []
+    for namespace in namespaces or (None,):
+        scope = f"namespaces/{namespace}/" if namespace else ""
+        services = Sink(
+            replace=partial(directory.replace_services, namespace),
+            apply=directory.apply_service,
+            remove=lambda gone: directory.remove_service((gone["metadata"]["namespace"], gone["metadata"]["name"])),
+        )
+        pods = Sink(
+            replace=partial(directory.replace_pods, namespace),
+            apply=directory.apply_pod,
+            remove=lambda gone: directory.remove_pod(gone["metadata"]["uid"]),
+        )
+        found.append(Reflector(client, f"/apis/{names.API_VERSION}/{scope}{names.PLURAL}", services))
+        found.append(Reflector(client, f"/api/v1/{scope}pods", pods, selector=names.SERVICE))
+    return found
+
+
+async def _serve(stack: AsyncExitStack, runner: web.BaseRunner, host: str, port: int) -> int:
+    """Listen; return the port."""
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, host, port, backlog=4096)
+    try:
+        await site.start()
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ConfigurationError(f"cannot listen on {host} port {port}: {reason}") from error
+    return int(runner.addresses[-1][1])
+
+
+async def _drain(front: Front, seconds: float, hurry: asyncio.Event) -> int:
+    """Serve until nobody asks any more; 1 if requests are left when the time is over."""
+    _log.info("event=draining in_flight=%d", front.active)
+    front.draining = True
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    quiet_since = start
+    while not hurry.is_set() and loop.time() - start < seconds:
+        if front.active:
+            quiet_since = loop.time()
+        elif loop.time() - quiet_since >= min(_SETTLE_SECONDS, seconds):
+            break
+        await asyncio.sleep(_LOOK_SECONDS)
+    return 1 if front.active else 0

@@ -1,0 +1,166 @@
+"""One request on its way through the gateway: what it is worth, where it is, and what it measured.
+
+All times are monotonic seconds of this process; durations that the worker measured are added to them as durations,
+so no clocks are compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+
+from penstock_contract.names import HEADER_QUEUE_WAIT, HEADER_TPOT, HEADER_TTFT
+from penstock_gateway.directory import Service
+from penstock_gateway.inquiry import Inquiry
+from penstock_gateway.meter import Meter
+from penstock_gateway.pool import Ticket, Worker
+from penstock_gateway.sla import End, Timings, seconds_per_token
+
+# A prompt token takes a quarter of the time of an output token, by the step models of the reference replicas at
+# half their batch (a tenth to two fifths).
+PROMPT_TOKENS_PER_WORK: Final = 4
+
+
+class Attempt:
+    """One try at one worker; `abort` makes it end as if the connection had broken.
+
+    Attributes:
+        answering: its first byte has come.
+        writing_since: when the write to the client began that has not ended; None between writes.
+        work_left: work reserved at the worker and not counted down yet.
+        slow_reader: it was aborted because its client does not read.
+    """
+
+    __slots__ = ("_aborted", "answering", "prompt_work", "scope", "slow_reader", "work_left", "worker", "writing_since")
+
+    def __init__(self, worker: Worker, *, work: int, prompt_work: int) -> None:
+        self.worker = worker
+        self.work_left = work
+        self.prompt_work = prompt_work
+        self.answering = False
+        self.writing_since: float | None = None
+        self.slow_reader = False
+        self._aborted = False
+        self.scope = asyncio.timeout(None)
+
+    def abort(self, *, slow_reader: bool = False) -> None:
+        """End it, wherever it waits."""
+        if self._aborted:
+            return
+        self._aborted, self.slow_reader = True, slow_reader
+        self.scope.reschedule(asyncio.get_running_loop().time())
+
+    def progress(self, tokens: int) -> None:
+        """Tokens came: the worker has that much less to do."""
+        done = tokens
+        if not self.answering:
+            self.answering = True
+            done += self.prompt_work
+        done = min(done, self.work_left)
+        self.work_left -= done
+        self.worker.work -= done
+
+
+class Exchange:
+    """One request and what becomes of it.
+
+    Attributes:
+        service: that it is for.
+        path: at the worker.
+        headers: for the worker.
+        body: for the worker, byte by byte as it came; emptied when it can no longer be needed.
+        request_id: given by the client, or made.
+        ticket: its claim to workers.
+        sent_at: when it was sent to the worker that answered, or last to one.
+        meter: of a streamed answer.
+        end: how it ended.
+        reason: why it failed or was abandoned.
+        attempts: workers asked.
+        closing: the client's connection is closed after the answer.
+        response: what the client is being sent; None as long as another worker may be tried.
+    """
+
+    __slots__ = (
+        "_reported", "_tokens", "attempts", "body", "choices", "closing", "end", "headers", "meter", "path",
+        "prompt_work", "reason", "request_id", "response", "sent_at", "service", "ticket",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        service: Service,
+        inquiry: Inquiry,
+        *,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        request_id: str,
+        arrived: float,
+        closing: bool = False,
+    ) -> None:
+        self.service = service
+        self.closing = closing
+        self.path = path
+        self.headers = headers
+        self.body = body
+        self.request_id = request_id
+        self.choices = inquiry.choices
+        output = service.stats.mean_output
+        if inquiry.max_tokens is not None:
+            output = min(output, inquiry.max_tokens)
+        self.prompt_work = inquiry.prompt_tokens // PROMPT_TOKENS_PER_WORK
+        self.ticket = Ticket(int(output * inquiry.choices) + self.prompt_work + 1, inquiry.choices, arrived)
+        self.sent_at: float | None = None
+        self.meter: Meter | None = None
+        self.end = End.FAILED
+        self.reason: str | None = None
+        self.attempts = 0
+        self.response: web.StreamResponse | None = None
+        self._reported: dict[str, float] = {}
+        self._tokens: int | None = None
+
+    def finish(self, end: End, reason: str | None = None) -> None:
+        """Note how it ended."""
+        self.end, self.reason = end, reason
+
+    def report(self, headers: Mapping[str, str]) -> None:
+        """Take the durations that the worker measured."""
+        for name in (HEADER_QUEUE_WAIT, HEADER_TTFT, HEADER_TPOT):
+            value = headers.get(name)
+            if value is not None:
+                try:
+                    self._reported[name] = float(value)
+                except ValueError:
+                    continue
+
+    def count(self, tokens: int | None) -> None:
+        """Output tokens of the whole answer, as far as known."""
+        self._tokens = tokens
+        if tokens:
+            self.service.stats.output(tokens / self.choices)
+
+    def timings(self, now: float) -> Timings:
+        """Durations until `now`, the end of the request."""
+        arrived = self.ticket.arrived
+        held = None if self.sent_at is None else self.sent_at - arrived
+        reported, meter = self._reported, self.meter
+        wait = reported.get(HEADER_QUEUE_WAIT)
+        ttft, tpot = reported.get(HEADER_TTFT), reported.get(HEADER_TPOT)
+        if meter is not None:
+            first = meter.first_at
+            return Timings(
+                ttft=None if first is None else first - arrived,
+                tpot=None
+                if first is None or self._tokens is None
+                else seconds_per_token(first, meter.last_at, self._tokens / self.choices),
+                queue_wait=None if held is None or wait is None else held + wait,
+                e2e=now - arrived,
+            )
+        return Timings(
+            ttft=None if held is None or ttft is None else held + ttft,
+            tpot=tpot,
+            queue_wait=None if held is None or wait is None else held + wait,
+            e2e=now - arrived,
+        )

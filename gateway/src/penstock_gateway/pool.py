@@ -1,0 +1,235 @@
+"""The workers of one service and the requests that wait for one of them.
+
+Requests are bound late: a worker gets at most as many as it can run (and a few, so that a free slot is filled at the
+next step), the rest waits here, first come first served, and goes to whichever worker frees up or becomes ready
+first. New replicas therefore help requests that arrived before them. The choice falls on the worker with the least
+outstanding work; among many, on the better of two drawn at random, which is nearly as good and keeps gateways that
+know nothing of each other from running after the same worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from yarl import URL
+
+from penstock_gateway.errors import hold_timeout, queue_full, service_deleted
+
+DEFAULT_LIMIT: Final = 256
+_DRAW_FROM: Final = 8
+_DRAWS: Final = 3
+_FIRST_REST_SECONDS: Final = 0.1
+_LAST_REST_SECONDS: Final = 2.0
+
+
+@dataclass(eq=False, slots=True)
+class Worker:
+    """One worker pod as the gateway sees it.
+
+    Attributes:
+        uid: of the pod.
+        name: of the pod.
+        origin: base URL of its serving port.
+        ready: the pod is Ready.
+        leaving: it drains or is being deleted: it gets nothing new.
+        limit: most choices it gets at a time; None until it was asked what it can run.
+        outstanding: choices it has.
+        work: outstanding work, see `Ticket`.
+        heard_at: when its last byte came.
+        attempts: requests it has; each can be aborted.
+    """
+
+    uid: str
+    name: str
+    origin: str
+    ready: bool = False
+    leaving: bool = False
+    limit: int | None = None
+    outstanding: int = 0
+    work: int = 0
+    heard_at: float = 0.0
+    attempts: set[Any] = field(default_factory=set)
+    rests: int = 0
+    resting_until: float = 0.0
+    _urls: dict[str, URL] = field(default_factory=dict)
+
+    def url(self, path: str) -> URL:
+        """URL of a path on this worker; parsed once."""
+        found = self._urls.get(path)
+        if found is None:
+            found = self._urls[path] = URL(self.origin + path)
+        return found
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """A request's claim to a worker.
+
+    Attributes:
+        work: tokens to generate and a share of those to read, a measure of time on a worker.
+        choices: sequences it will run.
+        arrived: when the request came.
+    """
+
+    work: int
+    choices: int
+    arrived: float
+    future: asyncio.Future[Worker] | None = None
+
+
+class Pool:
+    """Workers and held requests of one service; belongs to the event loop.
+
+    Args:
+        clock: monotonic seconds.
+        dice: draws workers and breaks ties.
+
+    Attributes:
+        max_held: most requests that wait.
+        hold_seconds: longest time from arrival that a request waits.
+        closed: the service is gone; nobody gets a worker.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, dice: random.Random | None = None) -> None:
+        self.max_held = 1000
+        self.hold_seconds = 120.0
+        self._clock = clock
+        self._dice = dice or random.Random()
+        self._workers: dict[str, Worker] = {}
+        self._all: list[Worker] = []
+        self._waiting: OrderedDict[Ticket, None] = OrderedDict()
+        self.closed = False
+
+    @property
+    def workers(self) -> list[Worker]:
+        """All workers, whatever their state."""
+        return self._all
+
+    @property
+    def held(self) -> int:
+        """Requests that wait."""
+        return len(self._waiting)
+
+    @property
+    def oldest_held_seconds(self) -> float:
+        """Age of the oldest held request."""
+        return max((self._clock() - ticket.arrived for ticket in list(self._waiting)[:1]), default=0.0)
+
+    def get(self, uid: str) -> Worker | None:
+        """A worker by the uid of its pod."""
+        return self._workers.get(uid)
+
+    def add(self, worker: Worker) -> None:
+        """Take in a worker."""
+        self._workers[worker.uid] = worker
+        self._all = list(self._workers.values())
+        self.serve_waiting()
+
+    def remove(self, uid: str) -> Worker | None:
+        """Forget a worker; requests it has are not touched."""
+        worker = self._workers.pop(uid, None)
+        self._all = list(self._workers.values())
+        return worker
+
+    def close(self) -> None:
+        """Send home everybody who waits: the service is gone."""
+        self.closed = True
+        for ticket in self._waiting:
+            if ticket.future is not None and not ticket.future.done():
+                ticket.future.set_exception(service_deleted())
+
+    async def acquire(self, ticket: Ticket, *, again: bool = False) -> Worker:
+        """A worker for the ticket, reserved; it must be released.
+
+        Args:
+            ticket: the claim.
+            again: it had a worker that did not take it; it goes to the head of the queue.
+
+        Raises:
+            Refusal: 429, too many wait; 503, it waited too long; 404, the service is gone.
+        """
+        if self.closed:
+            raise service_deleted()
+        if again or not self._waiting:
+            worker = self._pick()
+            if worker is not None:
+                return self._reserve(worker, ticket)
+        if len(self._waiting) >= self.max_held and not again:
+            raise queue_full(len(self._waiting))
+        return await self._wait(ticket, first=again)
+
+    def release(self, worker: Worker, ticket: Ticket, *, work_left: int) -> None:
+        """The worker is done with the ticket; `work_left` of its work was not counted down yet."""
+        worker.outstanding -= ticket.choices
+        worker.work = worker.work - work_left if worker.outstanding else 0
+        if self._waiting:
+            self.serve_waiting()
+
+    def rest(self, worker: Worker) -> None:
+        """The worker did not take a request: leave it alone for a moment, longer each time."""
+        seconds = min(_FIRST_REST_SECONDS * 2**worker.rests, _LAST_REST_SECONDS)
+        worker.rests += 1
+        worker.resting_until = self._clock() + seconds
+        asyncio.get_running_loop().call_later(seconds, self.serve_waiting)
+
+    def serve_waiting(self) -> None:
+        """Hand workers to those who wait, as far as they go; to be called when a worker may have become open."""
+        while self._waiting:
+            worker = self._pick()
+            if worker is None:
+                return
+            ticket, _none = self._waiting.popitem(last=False)
+            if ticket.future is not None and not ticket.future.done():
+                ticket.future.set_result(self._reserve(worker, ticket))
+
+    async def _wait(self, ticket: Ticket, *, first: bool) -> Worker:
+        future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        ticket.future = future
+        self._waiting[ticket] = None
+        if first:
+            self._waiting.move_to_end(ticket, last=False)
+        try:
+            async with asyncio.timeout(ticket.arrived + self.hold_seconds - self._clock()):
+                return await future
+        except BaseException as error:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self.release(future.result(), ticket, work_left=ticket.work)  # handed over a moment too late
+            if isinstance(error, TimeoutError):
+                raise hold_timeout(self.hold_seconds) from error
+            raise
+        finally:
+            ticket.future = None
+            self._waiting.pop(ticket, None)
+
+    def _reserve(self, worker: Worker, ticket: Ticket) -> Worker:
+        worker.outstanding += ticket.choices
+        worker.work += ticket.work
+        return worker
+
+    def _pick(self) -> Worker | None:
+        now = self._clock()
+        if len(self._all) > _DRAW_FROM:
+            for _ in range(_DRAWS):
+                drawn = [worker for worker in self._dice.sample(self._all, 2) if _open(worker, now)]
+                if drawn:
+                    return min(drawn, key=lambda worker: worker.work)
+        candidates = [worker for worker in self._all if _open(worker, now)]
+        if len(candidates) <= 1:
+            return candidates[0] if candidates else None
+        return min(candidates, key=lambda worker: (worker.work, self._dice.random()))
+
+
+def _open(worker: Worker, now: float) -> bool:
+    return (
+        worker.ready
+        and not worker.leaving
+        and worker.limit is not None
+        and worker.outstanding < worker.limit
+        and worker.resting_until <= now
+    )

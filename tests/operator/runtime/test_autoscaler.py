@@ -40,10 +40,12 @@ class Source:
 
     def __init__(self, services: list[str]) -> None:
         self._services = services
+        self.asked: list[str] = []
 
     async def instant(self, query: str) -> tuple[Sample, ...]:
         if query == SCRAPE_INTERVAL_QUERY:
             return (Sample({}, 1.0),)
+        self.asked.append(query)
         value = 100.0 if "generated" in query else 0.0 if "waiting)" in query and "time()" not in query else 1.0
         return tuple(Sample({"namespace": "team-a", "inferenceservice": name}, value) for name in self._services)
 
@@ -51,11 +53,12 @@ class Source:
 class World:
     def __init__(self, kube: Away, services: list[str]) -> None:
         self.now = 1_800_000_000.0
+        self.source = Source(services)
         self.cache, self.metrics, self.kube = Cache(), Metrics(), kube
         self.autoscaler = Autoscaler(
             kube,
             self.cache,
-            Measure(Source(services)),
+            Measure(self.source),
             self.metrics,
             clock=lambda: self.now,
             handed_over=lambda _: None,
@@ -152,7 +155,8 @@ async def test_nothing_is_left_of_services_that_come_and_go(world, resource) -> 
     await seen.tick()
     kept = seen.autoscaler
     assert set(kept._memory) == {"u-other"}
-    assert set(kept._attainment) == set(kept._failing) == {("team-a", "other")}
+    assert set(kept._attainment) == {("u-other", 1)}
+    assert set(kept._failing) == {("team-a", "other")}
     assert seen.shown("desired_replicas") is None
 
 
@@ -177,3 +181,26 @@ async def test_a_count_that_becomes_fixed_shows_no_decision(world, resource) -> 
     await seen.tick()
     assert seen.shown("desired_replicas") is None
     assert seen.shown("accelerator_seconds_total") is not None
+
+
+async def test_a_new_promise_is_measured_at_once_and_then_now_and_then(world, resource) -> None:
+    """Else its first status would say "not measured" and be written again half a minute later."""
+
+    def sla(window: int) -> Manifest:
+        objective = {"metric": "TTFT", "percentile": 99, "thresholdMilliseconds": 100}
+        return {"windowSeconds": window, "objectives": [objective]}
+
+    def windows() -> list[str]:
+        found = [query.partition("_bucket[")[2].partition("]")[0] for query in seen.source.asked]
+        return [window for window in found if window]
+
+    seen = world("chat")
+    await seen.tick()
+    seen.cache.put(resource("chat", uid="u-chat", version=2, generation=2, sla=sla(60)))
+    for _ in range(6):
+        await seen.tick()
+    assert windows() == ["60s"]
+    seen.cache.put(resource("chat", uid="u-chat", version=3, generation=3, sla=sla(90)))
+    for _ in range(8):
+        await seen.tick()
+    assert windows() == ["60s", "90s", "90s"]

@@ -45,6 +45,7 @@ _LOG = logging.getLogger("penstock.autoscale")
 _SLA_PERIOD_SECONDS = 30.0
 _LONGEST_GAP_SECONDS = 60.0
 _LONGEST_WRITES_SECONDS = 20.0
+Promise = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Autoscaler:
         self._handed_over = handed_over
         self._slots = asyncio.Semaphore(concurrency)
         self._memory: dict[str, Memory] = {}
-        self._attainment: dict[Key, list[Attainment] | None] = {}
+        self._attainment: dict[Promise, list[Attainment] | None] = {}
         self._failing: dict[Key, str] = {}
         self._sla_at = float("-inf")
         self._tick_at: float | None = None
@@ -95,7 +96,8 @@ class Autoscaler:
             for key in self._cache.keys(names.KIND)
             if isinstance(service := self._cache.service(key), InferenceService)
         ]
-        if now - self._sla_at >= _SLA_PERIOD_SECONDS:
+        new = any(_promise(service) not in self._attainment for _, service in services)
+        if new or now - self._sla_at >= _SLA_PERIOD_SECONDS:
             await self._measure_sla(services)
             self._sla_at = now
         outcomes = [outcome for key, service in services if (outcome := self._outcome(key, service, view, now))]
@@ -109,7 +111,6 @@ class Autoscaler:
 
     def forget(self, key: Key) -> None:
         """Drop what is known of a service that is gone."""
-        self._attainment.pop(key, None)
         self._failing.pop(key, None)
         self._metrics.forget(key)
 
@@ -193,7 +194,7 @@ class Autoscaler:
         raw = self._cache.get(names.KIND, outcome.key) or outcome.raw
         live = raw.get("status") or {}
         before = live.get("conditions") or []
-        measured = self._attainment.get(outcome.key)
+        measured = self._attainment.get(_promise(outcome.service))
         generation = int(raw["metadata"].get("generation") or 0)
         status: Manifest
         if outcome.policy is None or outcome.seen is None or outcome.decision is None:
@@ -245,7 +246,7 @@ class Autoscaler:
         ]
         histograms = await self._measure.histograms(wanted)
         self._attainment = {
-            key: attainment(
+            _promise(service): attainment(
                 key,
                 objectives(service.spec),
                 histograms,
@@ -276,3 +277,8 @@ class Autoscaler:
     def _prune(self, uids: set[str]) -> None:
         for uid in self._memory.keys() - uids:
             del self._memory[uid]
+
+
+def _promise(service: InferenceService) -> Promise:
+    """Uid and generation: what was measured of other objectives, or of a namesake, is not of this promise."""
+    return service.metadata.uid, service.metadata.generation

@@ -96,6 +96,13 @@ async def test_events_of_a_service(resource) -> None:
     assert watching.cache.service(("team-a", "chat")) is None
 
 
+async def test_a_namesake_is_not_forgotten_with_its_predecessor(resource) -> None:
+    watching = Watching()
+    watching.cache.put(resource(uid="new", version=9))
+    await watching.tell(names.PLURAL, "DELETED", resource(uid="old", version=8))
+    assert (watching.dirty, watching.gone) == ([("team-a", "chat")], [])
+
+
 async def test_kopf_logs_in_with_the_token_of_now() -> None:
     configuration = Configuration(host="https://example")
     configuration.api_key["BearerToken"] = "Bearer first"

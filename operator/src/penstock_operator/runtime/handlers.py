@@ -47,7 +47,7 @@ def registry(
     async def service_event(event: Any, **_: Any) -> None:
         take(names.KIND, event)
         key = key_of(event["object"])
-        if event["type"] == "DELETED":
+        if event["type"] == "DELETED" and cache.get(names.KIND, key) is None:  # no namesake has taken its place
             gone(key)
         dirty(key)
 

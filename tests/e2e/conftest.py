@@ -31,10 +31,9 @@ PROFILE = Profile(
 
 
 @pytest.fixture(scope="session")
-def models(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(cluster: LocalCluster) -> Path:
     """The folder that workers see as /models, with a tiny checkpoint and the profile of the emulated device."""
-    del cluster
-    folder = Path(next(iter(tmp_path_factory.getbasetemp().glob("cluster*/models"))))
+    folder = cluster.models
     subprocess.run(
         [sys.executable, "-m", "penstock_operator.cli", "model", "make-tiny", str(folder / "tiny"), "--vocab=512"],
         check=True,

@@ -1,0 +1,120 @@
+"""What the gateways see: requests offered and held, per service, read from each gateway once a tick.
+
+Gateways share nothing, so their counters are added up here. A gateway that restarts begins at zero; its counters are
+followed by their increases. Without any gateway the answer is None, not zero: nobody counts at the door then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+_TIMEOUT = aiohttp.ClientTimeout(total=2)
+_HISTORY_SECONDS = 15.0
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What the gateways see of one service.
+
+    Attributes:
+        requests_per_second: arrival rate over the last seconds; None before two readings.
+        prompt_tokens_per_second: the same for prompt tokens.
+        held: requests that wait at the gateways for a worker.
+        in_flight: requests sent to a worker and not finished.
+        window_seconds: time that the rates cover.
+        at: Unix seconds of the reading.
+    """
+
+    requests_per_second: float | None
+    prompt_tokens_per_second: float | None
+    held: float
+    in_flight: float
+    window_seconds: float
+    at: float
+
+
+@dataclass(slots=True)
+class _Total:
+    arrived: float = 0.0
+    prompt_tokens: float = 0.0
+
+
+class Gateways:
+    """Reads `/demand` of every known gateway."""
+
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
+        self._last: dict[tuple[str, Key], _Total] = {}
+        self._totals: dict[Key, _Total] = {}
+        self._history: dict[Key, deque[tuple[float, float, float]]] = {}
+
+    async def close(self) -> None:
+        """Close the session."""
+        await self._session.close()
+
+    async def read(self, urls: Sequence[str], now: float) -> dict[Key, Offered] | None:
+        """Offered load by service, or None when no gateway is known or one of them does not answer.
+
+        A gateway that does not answer may hold requests that nobody else knows of, so a partial answer is none.
+
+        Args:
+            urls: base URLs of the gateways' admin ports.
+            now: Unix seconds.
+        """
+        if not urls:
+            return None
+        pages = await asyncio.gather(*(self._page(url) for url in urls))
+        if any(page is None for page in pages):
+            return None
+        held: dict[Key, list[float]] = {}
+        for url, page in zip(urls, pages, strict=True):
+            for text, seen in (page or {}).get("services", {}).items():
+                namespace, _, name = text.partition("/")
+                self._add(url, (namespace, name), seen)
+                sums = held.setdefault((namespace, name), [0.0, 0.0])
+                sums[0] += float(seen["held"])
+                sums[1] += float(seen["in_flight"])
+        self._forget(set(urls), set(held))
+        return {key: self._offered(key, sums[0], sums[1], now) for key, sums in held.items()}
+
+    def _add(self, url: str, key: Key, seen: dict[str, Any]) -> None:
+        total = self._totals.setdefault(key, _Total())
+        last = self._last.get((url, key))
+        arrived, tokens = float(seen["arrived"]), float(seen["prompt_tokens"])
+        if last is not None:
+            total.arrived += arrived - last.arrived if arrived >= last.arrived else arrived
+            total.prompt_tokens += tokens - last.prompt_tokens if tokens >= last.prompt_tokens else tokens
+        self._last[url, key] = _Total(arrived, tokens)
+
+    def _offered(self, key: Key, held: float, in_flight: float, now: float) -> Offered:
+        total = self._totals[key]
+        history = self._history.setdefault(key, deque())
+        history.append((now, total.arrived, total.prompt_tokens))
+        while len(history) > 2 and history[1][0] <= now - _HISTORY_SECONDS:
+            history.popleft()
+        start = history[0]
+        window = now - start[0]
+        rates: tuple[float | None, float | None] = (None, None)
+        if window > 0:
+            rates = ((total.arrived - start[1]) / window, (total.prompt_tokens - start[2]) / window)
+        return Offered(rates[0], rates[1], held, in_flight, window, now)
+
+    def _forget(self, urls: set[str], keys: set[Key]) -> None:
+        self._last = {pair: value for pair, value in self._last.items() if pair[0] in urls and pair[1] in keys}
+        self._totals = {key: value for key, value in self._totals.items() if key in keys}
+        self._history = {key: value for key, value in self._history.items() if key in keys}
+
+    async def _page(self, url: str) -> dict[str, Any] | None:
+        try:
+            async with self._session.get(f"{url}/demand") as response:
+                page = await response.json()
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return None
+        return page if isinstance(page, dict) and isinstance(page.get("services"), dict) else None

@@ -72,7 +72,7 @@ def slow_profile() -> Profile:
 
 def _options(model: Path, **flags: Any) -> ServeOptions:
     fixed: dict[str, Any] = {"host": "127.0.0.1", "port": 1, "admin_port": 2, "served_model_name": MODEL_NAME}
-    return ServeOptions(model=model, **fixed, **{"threads": 1, "dtype": "float32", **flags})
+    return ServeOptions(model=model, **fixed, **{"threads": 1, "dtype": "float32", "device": "cpu", **flags})
 
 
 BuildEngine = Callable[..., Engine]

@@ -94,7 +94,8 @@ class Accounting:
             for chunk in plan.chunks:
                 request = chunk.request
                 if request.scheduled_at is None:
-                    request.scheduled_at = now - seconds
+                    # An emulated step may begin, on its own time, just before a request that it takes in.
+                    request.scheduled_at = max(request.arrived_at, now - seconds)
                     totals.queue_wait.observe(request.scheduled_at - request.arrived_at)
             for emission in emissions:
                 self._token(emission.request, now)

@@ -7,7 +7,6 @@ fresh process, takes no longer than Python does.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from penstock_worker.drain import drain_worker
 from penstock_worker.errors import ConfigError, WorkerError
 
 _COUNT = click.IntRange(min=1)
+_LEVELS = ("debug", "info", "warning", "error")
 _PORT = click.IntRange(min=1, max=65535)
 
 _HOST_HELP = f"Address of both listeners. [env: {names.BIND_ADDRESS_ENV}; default: 0.0.0.0]"
@@ -38,7 +38,7 @@ def cli() -> None:
 @click.option("--port", type=_PORT, default=names.HTTP_PORT, show_default=True)
 @click.option("--admin-port", type=_PORT, default=names.ADMIN_PORT, show_default=True, help="Port of /drain.")
 @click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--max-num-seqs", type=_COUNT, help="Most requests running at once. [default: 256]")
 @click.option("--max-num-batched-tokens", type=_COUNT, help="Token budget of a step. [default: 2048]")
 @click.option("--max-model-len", type=click.IntRange(min=2), help="Most tokens of prompt and output.")
@@ -49,12 +49,13 @@ def cli() -> None:
 @click.option("--tensor-parallel-size", type=_COUNT, default=1, help="1; any number with --emulate-device.")
 @click.option("--emulate-device", metavar="PROFILE", help="Pace steps as a profile says: a reference name or a file.")
 @click.option("--drain-timeout-seconds", type=click.FloatRange(min=0), default=120.0, show_default=True)
-def serve(*, tensor_parallel_size: int, **flags: Any) -> int:
+@click.option("--log-level", type=click.Choice(_LEVELS, case_sensitive=False), envvar="LOG_LEVEL", default="info")
+def serve(*, tensor_parallel_size: int, log_level: str, **flags: Any) -> int:
     """Serve a checkpoint over the OpenAI API."""
     options = ServeOptions(**flags)
     if tensor_parallel_size > 1 and options.emulate_device is None:
         raise ConfigError(f"--tensor-parallel-size {tensor_parallel_size}: this engine runs on one device; use 1")
-    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "info").upper(), format="%(asctime)s %(message)s")
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(message)s")
     from penstock_worker.serve import serve as run  # noqa: PLC0415 - `drain` must not wait for this import
 
     return run(options)

@@ -34,7 +34,7 @@ class ServeOptions:
     admin_port: int
     served_model_name: str | None = None
     dtype: str = "auto"
-    device: str = "cpu"
+    device: str = "auto"
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     max_model_len: int | None = None
@@ -53,7 +53,7 @@ class ServeOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """Sizes of one engine: tokens, sequences and pages as counts."""
+    """Sizes of one engine: tokens, sequences and pages as counts; `auto` is decided where torch is known."""
 
     dtype: str
     device: str
@@ -108,7 +108,8 @@ def derive(options: ServeOptions, model: ModelConfig, profile: Profile | None, f
         )
     return EngineConfig(
         dtype=dtype,
-        device=options.device,
+        # The tiny model behind an emulated device needs no real one.
+        device="cpu" if profile else options.device,
         max_model_len=min(wanted_len, capacity),
         max_num_seqs=seqs,
         max_num_batched_tokens=budget,

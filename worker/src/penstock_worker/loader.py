@@ -34,15 +34,13 @@ def build_engine(
     Raises:
         StartupError: the weights or the device cannot be used.
     """
-    device = torch.device(config.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: torch finds no CUDA device")
+    device = _device(config.device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     weights = load_weights(checkpoint, dtype=getattr(torch, config.dtype), device=device)
     if device.type == "cuda":
         free, _total = torch.cuda.mem_get_info(device)
-        config = derive(options, checkpoint.config, profile, kv_share(free, device=config.device))
+        config = derive(options, checkpoint.config, profile, kv_share(free, device=device.type))
     decoder = Decoder(checkpoint.config, weights, max_model_len=config.max_model_len)
     runner = Runner(decoder, config)
     runner.warm_up()
@@ -55,3 +53,10 @@ def build_engine(
     )
     pacer: Pacer = EmulatedDevice(profile.model) if profile else WallClock()
     return Engine(scheduler, runner, pacer=pacer, accounting=accounting), config
+
+
+def _device(flag: str) -> torch.device:
+    found = torch.cuda.is_available() if flag != "cpu" else False
+    if flag == "cuda" and not found:
+        raise ConfigError("--device cuda: torch finds no CUDA device")
+    return torch.device("cuda" if found else "cpu")

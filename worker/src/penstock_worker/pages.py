@@ -1,11 +1,12 @@
 """Pages of the KV cache: reference counts, and a prefix index over full pages.
 
 Page 0 is never handed out; it pads block tables. A page is free when nobody references it. A free page that is indexed
-keeps its content until it is allocated again, least recently freed first: the free list is the cache's LRU list, as
-in vLLM's block pool. The index is exact: a page's key is the serial number of the page before it with its own
+keeps its content until no other page is left, least recently freed first: free cached pages are the cache's LRU list,
+as in vLLM's block pool. The index is exact: a page's key is the serial number of the page before it with its own
 tokens, so equal keys mean equal prefixes and no hash collision can serve a stranger's context.
 
-Invariants (`check`): free and used pages partition the pool; free pages have no reference; index and pages agree.
+Invariants (`check`): free, cached and used pages partition the pool; free and cached pages have no reference; index
+and pages agree.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class PagePool:
         self.page_size = page_size
         self._caching = caching
         self._references = [0] * (pages + 1)
-        self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(1, pages + 1))
+        self._untouched = 1  # from here on, pages were never allocated: their memory is not mapped yet
+        self._empty: list[int] = []
+        self._cached: OrderedDict[int, None] = OrderedDict()
         self._index: dict[Key, tuple[int, int]] = {}
         self._key_of: dict[int, Key] = {}
         self._serial = 0
@@ -38,12 +41,12 @@ class PagePool:
     @property
     def free(self) -> int:
         """Pages that can be allocated, cached ones included."""
-        return len(self._free)
+        return self.pages + 1 - self._untouched + len(self._empty) + len(self._cached)
 
     @property
     def used(self) -> int:
         """Pages that requests hold."""
-        return self.pages - len(self._free)
+        return self.pages - self.free
 
     def pages_for(self, tokens: int) -> int:
         """Pages that hold `tokens` tokens."""
@@ -51,16 +54,11 @@ class PagePool:
 
     def allocate(self, count: int) -> list[int] | None:
         """Take `count` pages, or none at all if fewer are free."""
-        if count > len(self._free):
+        if count > self.free:
             return None
-        taken = []
-        for _ in range(count):
-            page, _none = self._free.popitem(last=False)
-            key = self._key_of.pop(page, None)
-            if key is not None:
-                del self._index[key]
+        taken = [self._take() for _ in range(count)]
+        for page in taken:
             self._references[page] = 1
-            taken.append(page)
         return taken
 
     def release(self, pages: Sequence[int]) -> None:
@@ -70,9 +68,10 @@ class PagePool:
             self._references[page] -= 1
             if self._references[page]:
                 continue
-            self._free[page] = None
-            if page not in self._key_of:
-                self._free.move_to_end(page, last=False)
+            if page in self._key_of:
+                self._cached[page] = None
+            else:
+                self._empty.append(page)
 
     def match(self, tokens: Sequence[int], *, limit: int) -> tuple[list[int], list[int]]:
         """Reference the cached pages of the longest prefix.
@@ -96,7 +95,7 @@ class PagePool:
             chain.append(parent)
         for page in pages:
             if not self._references[page]:
-                del self._free[page]
+                del self._cached[page]
             self._references[page] += 1
         return pages, chain
 
@@ -128,9 +127,10 @@ class PagePool:
         Raises:
             AssertionError: an invariant is broken.
         """
-        assert all((count == 0) == (page in self._free) for page, count in enumerate(self._references) if page)
+        free = [*self._empty, *self._cached, *range(self._untouched, self.pages + 1)]
+        assert sorted(free) == [page for page, count in enumerate(self._references) if page and not count]
         assert self._references[0] == 0
-        assert 0 not in self._free
+        assert all((page in self._key_of) == (page in self._cached) for page in free)
         assert len(self._key_of) == len(self._index)
         for key, (_serial, page) in self._index.items():
             assert self._key_of[page] == key
@@ -140,3 +140,14 @@ class PagePool:
                 for page in pages:
                     counted[page] += 1
             assert counted == self._references
+
+    def _take(self) -> int:
+        """A free page: one without content if there is one, else the one cached longest ago."""
+        if self._empty:
+            return self._empty.pop()
+        if self._untouched <= self.pages:
+            self._untouched += 1
+            return self._untouched - 1
+        page, _none = self._cached.popitem(last=False)
+        del self._index[self._key_of.pop(page)]
+        return page

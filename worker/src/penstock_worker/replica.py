@@ -104,6 +104,12 @@ class Replica:
         if self._queues.pop(request.id, None) is not None and self._engine is not None:
             self._engine.finish(request.id, reason)
 
+    def cut_off(self) -> None:
+        """End everything in flight as failed."""
+        for request_id in tuple(self._queues):
+            if self._engine is not None:
+                self._engine.finish(request_id, "error")
+
     def dispatch(self, outputs: Sequence[Output]) -> None:
         """Hand a step's outputs to their queues."""
         for output in outputs:

@@ -181,7 +181,10 @@ class _Process:
         await asyncio.wait(waits, timeout=self._options.drain_timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
-        return 1 if replica.active else 0
+        if not replica.active:
+            return 0
+        replica.cut_off()
+        return 1
 
 
 def _reason(error: OSError) -> str:

@@ -1,4 +1,8 @@
-"""The operator's own metrics, declared from the contract's table."""
+"""The operator's own metrics, declared from the contract's table.
+
+What is shown of a service is remembered, because finding a series by its labels costs far more than comparing: at
+thousands of services that are at rest it would be most of a tick.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._families = {metric.name: _family(metric, self.registry) for metric in OPERATOR}
         self._predicted: dict[Key, frozenset[str]] = {}  # counts shown, by service that was ever decided
+        self._decided: dict[Key, tuple[object, object]] = {}
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge."""
@@ -57,6 +62,33 @@ class Metrics:
     def decision(self, key: Key, decision: Decision, seen: Observation) -> None:
         """Show one decision and its inputs."""
         capacity = decision.capacity_tokens_per_second
+        numbers = (decision.replicas, seen.ready, decision.demand_tokens_per_second, capacity, decision.predictions)
+        states = {name: signal.state for name, signal in seen.signals().items()}
+        shown, self._decided[key] = self._decided.get(key, (None, None)), (numbers, states)
+        if numbers != shown[0]:
+            self._numbers(key, decision, seen)
+        if states != shown[1]:
+            for name, current in states.items():
+                for state in SignalState:
+                    self.set("signal_state", float(current is state), *key, name, state.value)
+
+    def undecided(self, key: Key) -> None:
+        """Drop what is known of autoscaled services only, when a service is not autoscaled any more."""
+        if self._predicted.pop(key, None) is not None:
+            self._decided.pop(key, None)
+            for name in _OF_DECISIONS:
+                self._drop(self._families[_PREFIX + name], key)
+
+    def forget(self, key: Key) -> None:
+        """Drop all series of a service that is gone."""
+        self._predicted.pop(key, None)
+        self._decided.pop(key, None)
+        for family in self._families.values():
+            if family._labelnames[:2] == ("namespace", "inferenceservice"):  # noqa: SLF001 - no public accessor
+                self._drop(family, key)
+
+    def _numbers(self, key: Key, decision: Decision, seen: Observation) -> None:
+        capacity = decision.capacity_tokens_per_second
         self.set("desired_replicas", decision.replicas, *key)
         self.set("ready_replicas", seen.ready, *key)
         self.show("demand_tokens_per_second", decision.demand_tokens_per_second, *key)
@@ -67,22 +99,6 @@ class Metrics:
         for replicas, attainment in predicted.items():
             self.set("predicted_attainment", attainment, *key, replicas)
         self._predicted[key] = frozenset(predicted)
-        for name, signal in seen.signals().items():
-            for state in SignalState:
-                self.set("signal_state", float(signal.state is state), *key, name, state.value)
-
-    def undecided(self, key: Key) -> None:
-        """Drop what is known of autoscaled services only, when a service is not autoscaled any more."""
-        if self._predicted.pop(key, None) is not None:
-            for name in _OF_DECISIONS:
-                self._drop(self._families[_PREFIX + name], key)
-
-    def forget(self, key: Key) -> None:
-        """Drop all series of a service that is gone."""
-        self._predicted.pop(key, None)
-        for family in self._families.values():
-            if family._labelnames[:2] == ("namespace", "inferenceservice"):  # noqa: SLF001 - no public accessor
-                self._drop(family, key)
 
     @staticmethod
     def _drop(family: MetricWrapperBase, key: Key) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from chart import Helm, Manifest, Rendered
+from penstock_gateway.settings import Settings as GatewaySettings
 from penstock_lab.cluster import prometheus
 from penstock_lab.install import CHART
 from penstock_operator.api import crd
@@ -121,21 +122,36 @@ class TestOperator:
         settings = Settings.from_environment(environment(render(), "penstock-operator"))
         assert settings == Settings(prometheus_url="http://prometheus.monitoring:9090")
 
-    def test_files_are_mounted_where_the_variables_say(self, render: Render) -> None:
-        pod = render(ci="full").one("Deployment", "llm-operator")["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
-        mounts = {item["name"]: item["mountPath"] for item in container["volumeMounts"]}
-        files = {
-            f"{mounts[volume['name']]}/{item['path']}"
-            for volume in pod["volumes"]
-            for source in ("secret", "configMap")
-            for item in volume.get(source, {}).get("items", ())
-        }
-        assert files == {item["value"] for item in container["env"] if item["name"].endswith("_FILE")}
-
     def test_there_is_never_a_second_one(self, render: Render) -> None:
         spec = render().one("Deployment", "penstock-operator")["spec"]
         assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+class TestGateway:
+    def test_it_reads_what_the_chart_writes(self, render: Render) -> None:
+        settings = GatewaySettings.from_environment(environment(render(ci="full"), "llm-gateway"))
+        assert settings == GatewaySettings(
+            namespaces=("team-a",),
+            api_keys_file=Path("/etc/penstock/api-keys/keys"),
+            drain_seconds=600,
+            held_bodies_bytes=512 << 20,
+        )
+
+    def test_the_defaults_are_the_gateways(self, render: Render) -> None:
+        rendered = render()
+        assert GatewaySettings.from_environment(environment(rendered, "penstock-gateway")) == GatewaySettings()
+        (container,) = rendered.one("Deployment", "penstock-gateway")["spec"]["template"]["spec"]["containers"]
+        ports = {item["name"]: item["containerPort"] for item in container["ports"]}
+        assert ports == {"http": GatewaySettings().port, "admin": GatewaySettings().admin_port}
+
+    def test_it_has_the_time_that_its_drain_takes(self, render: Render) -> None:
+        pod = render(ci="full").one("Deployment", "llm-gateway")["spec"]["template"]["spec"]
+        assert pod["terminationGracePeriodSeconds"] > 600 + 15
+
+    def test_its_budget_lets_nodes_drain(self, render: Render) -> None:
+        (budget,) = render({"gateway": {"replicas": 1}}).kind("PodDisruptionBudget")
+        assert "minAvailable" not in budget["spec"]
+        assert budget["spec"]["maxUnavailable"] == 1
 
 
 @pytest.mark.parametrize("component", ["operator", "gateway"])
@@ -147,10 +163,18 @@ def test_pods_carry_the_labels_that_others_select(render: Render, component: str
     assert deployment["selector"]["matchLabels"].items() <= labels.items()
 
 
-def test_the_budget_of_the_gateways_lets_nodes_drain(render: Render) -> None:
-    (budget,) = render({"gateway": {"replicas": 1}}).kind("PodDisruptionBudget")
-    assert "minAvailable" not in budget["spec"]
-    assert budget["spec"]["maxUnavailable"] == 1
+@pytest.mark.parametrize("component", ["operator", "gateway"])
+def test_files_are_mounted_where_the_variables_say(render: Render, component: str) -> None:
+    pod = render(ci="full").one("Deployment", f"llm-{component}")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {item["name"]: item["mountPath"] for item in container["volumeMounts"]}
+    files = {
+        f"{mounts[volume['name']]}/{item['path']}"
+        for volume in pod["volumes"]
+        for source in ("secret", "configMap")
+        for item in volume.get(source, {}).get("items", ())
+    }
+    assert files == {item["value"] for item in container["env"] if item["name"].endswith("_FILE")}
 
 
 class TestScraping:

@@ -1,0 +1,90 @@
+"""One nursery, one checkpoint and one shared gateway for the tests; workers and objects belong to each test."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from gateway_world import NAMESPACE, Gateway, World, addresses
+from nursery import Nursery
+from penstock_lab.kube import Kube
+from penstock_lab.model import TinyModel, make_tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Where processes come from."""
+    with Nursery() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint."""
+    folder = tmp_path_factory.mktemp("gateway-model") / "tiny"
+    make_tiny(folder, TinyModel(layers=1))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def loopback() -> Iterator[str]:
+    """Addresses for workers, each given out once."""
+    return addresses()
+
+
+@pytest.fixture(scope="session")
+def api_server(kubeconfig: Path, kubectl: Callable[..., str]) -> Path:
+    """The kubeconfig of an API server that knows our resource and the tests' namespace."""
+    kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    kubectl("create", "namespace", NAMESPACE)
+    kubectl("wait", f"--namespace={NAMESPACE}", "--for=create", "serviceaccount/default", "--timeout=60s")
+    return kubeconfig
+
+
+@pytest.fixture(scope="session")
+def places(nursery: Nursery, api_server: Path, tiny: Path, loopback: Iterator[str]) -> dict[str, object]:
+    """What all worlds share."""
+    return {"kubeconfig": api_server, "model": tiny, "addresses": loopback}
+
+
+@pytest.fixture(scope="session")
+def shared_gateway(
+    nursery: Nursery, places: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """The gateway that most tests talk to."""
+    folder = tmp_path_factory.mktemp("shared-gateway")
+
+    async def start() -> Gateway:
+        async with Kube.from_kubeconfig(places["kubeconfig"]) as kube, aiohttp.ClientSession() as http:
+            return await World(nursery, kube, http, folder=folder, **places).start_gateway(drain_seconds="1")
+
+    gateway = asyncio.run(start())
+    yield gateway
+    assert gateway.child.status() is None, gateway.child.log
+    assert "Traceback" not in gateway.child.log, gateway.child.log
+
+
+@pytest_asyncio.fixture
+async def world(
+    nursery: Nursery, places: dict[str, object], shared_gateway: Gateway, tmp_path: Path
+) -> AsyncIterator[World]:
+    """Workers, services and pods for one test, and requests through the shared gateway."""
+    timeout = aiohttp.ClientTimeout(total=120)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with (
+        Kube.from_kubeconfig(places["kubeconfig"]) as kube,
+        aiohttp.ClientSession(timeout=timeout, connector=connector) as http,
+    ):
+        world = World(nursery, kube, http, folder=tmp_path, gateway=shared_gateway, **places)
+        yield world
+        await world.close()
+    shutil.rmtree(tmp_path, ignore_errors=True)

@@ -10,7 +10,9 @@ from penstock_operator.core import naming
 POD_SUFFIX = "-" + "a" * 10 + "-" + "b" * 5
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
-services = st.from_regex(r"[a-z]([-a-z0-9]{0,80}[a-z0-9])?", fullmatch=True)
+services = st.integers(1, 80).flatmap(
+    lambda length: st.text("ab-9", min_size=length, max_size=length).map(lambda name: f"a{name}"[:-1] + "z")
+)
 
 
 @given(services)
@@ -18,6 +20,13 @@ def test_the_pods_of_a_child_have_a_legal_name(service: str) -> None:
     pod = naming.child_name(service) + POD_SUFFIX
     assert len(pod) <= 63
     assert DNS_LABEL.fullmatch(pod)
+
+
+@pytest.mark.parametrize("length", range(1, 81))
+def test_a_name_of_any_length_is_kept_or_cut(length: int) -> None:
+    found = naming.child_name("a" * length)
+    assert len(found) == min(length, 46)
+    assert len(found + POD_SUFFIX) <= 63
 
 
 @given(services)

@@ -132,6 +132,7 @@ async def test_what_is_forgotten_does_not_come_back(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "FIRST_DELAY_SECONDS", 0.0)
     queue: WorkQueue[str] = WorkQueue()
     queue.failed("gone")
+    queue.failed("gone")
     queue.forget("gone")
     queue.forget("never known")
     queue.failed("kept")

@@ -19,7 +19,10 @@ SHORT_NAME: Final = "infsvc"
 LABEL_NAME: Final = "app.kubernetes.io/name"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 SERVICE: Final = f"{GROUP}/service"
+LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
+PART_OF: Final = "penstock"
 WORKER_NAME: Final = "penstock-worker"
+GATEWAY_NAME: Final = "penstock-gateway"
 MANAGED_BY: Final = "penstock-operator"
 
 # Annotations.
@@ -36,6 +39,10 @@ AUTOSCALER_MANAGER: Final = "penstock-autoscaler"
 HTTP_PORT: Final = 8000
 ADMIN_PORT: Final = 8001
 BIND_ADDRESS_ENV: Final = "PENSTOCK_BIND_ADDRESS"
+
+# The gateway: where clients talk to, and where probes, Prometheus and the operator do.
+GATEWAY_PORT: Final = 8080
+GATEWAY_ADMIN_PORT: Final = 8081
 
 # Metric labels added by target relabelling, never by an exporter.
 LABEL_NAMESPACE: Final = "namespace"

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from penstock_operator.adapters.errors import KubeError
+from penstock_operator.adapters.workers import WorkerScraper
 from penstock_operator.core.ports import Sample
 from penstock_operator.core.scaling.signals import SCRAPE_INTERVAL_QUERY
 from penstock_operator.runtime import autoscaler as module
+from penstock_operator.runtime.actuator import Actuator
 from penstock_operator.runtime.autoscaler import Autoscaler
 from penstock_operator.runtime.cache import Cache
+from penstock_operator.runtime.gateways import Gateways
 from penstock_operator.runtime.measure import Measure
 from penstock_operator.runtime.metrics import Metrics
 
@@ -32,7 +35,7 @@ class Away:
             await asyncio.Event().wait()
         raise KubeError(0, "ClientConnectorError", "connection refused")
 
-    list = get = apply = apply_status = scale = create_event = _fail
+    list = get = apply = apply_status = scale = create_event = annotate_pod = _fail
 
 
 class Source:
@@ -61,7 +64,8 @@ class World:
             Measure(self.source),
             self.metrics,
             clock=lambda: self.now,
-            handed_over=lambda _: None,
+            actuator=Actuator(kube, self.cache, WorkerScraper(), self.metrics, handed_over=lambda _: None),
+            gateways=Gateways(),
         )
 
     async def tick(self) -> None:

@@ -49,7 +49,9 @@ def child(plural: str, version: int = 1, *, service: str | None = "chat") -> dic
 
 @pytest.mark.parametrize("plural", KINDS)
 def test_children_are_filtered_by_the_server(plural: str) -> None:
-    assert handlers.settings().watching.label_selectors.collect(resource_of(plural)) == [handlers.MANAGED]
+    assert handlers.settings().watching.label_selectors.collect(resource_of(plural)) == [
+        handlers.PODS if plural == "pods" else handlers.MANAGED
+    ]
 
 
 def test_services_are_watched_without_a_filter() -> None:

@@ -53,12 +53,15 @@ class World:
         )
 
     async def reconcile(self, name: str = "chat") -> None:
+        await self.list()
+        self.kube.wrote = []
+        await self.reconciler.reconcile((self.namespace, name))
+
+    async def list(self) -> None:
         for kind in (names.KIND, *CHILDREN):
             known = self.cache.identities(kind)
             found = await self.kube.list(kind, label_selector="" if kind == names.KIND else MANAGED)
             self.cache.replace(kind, found, known=known)
-        self.kube.wrote = []
-        await self.reconciler.reconcile((self.namespace, name))
 
     async def get(self, kind: str, name: str = "chat") -> Manifest | None:
         return await self.kube.get(kind, namespace=self.namespace, name=name)
@@ -207,6 +210,19 @@ async def test_a_label_that_was_taken_off_a_child_is_put_back(world: World, appl
     assert live["metadata"]["labels"][names.LABEL_MANAGED_BY] == names.MANAGED_BY
     await world.reconcile()
     assert world.kube.wrote == []
+
+
+@pytest.mark.parametrize("namesake", [False, True])
+async def test_a_deletion_that_was_missed_brings_no_child_back(world: World, apply, kubectl, *, namesake: bool) -> None:
+    """The garbage collector would take it, that event would have it created again, and so on until the next list."""
+    apply(service())
+    await world.list()
+    kubectl("delete", "infsvc", "chat", "-n", world.namespace)
+    if namesake:
+        apply(service())
+    await world.reconciler.reconcile((world.namespace, "chat"))
+    assert world.kube.wrote == []
+    assert await world.get("Deployment") is None
 
 
 async def test_nothing_is_written_for_a_resource_on_its_way_out(world: World, apply, kubectl) -> None:

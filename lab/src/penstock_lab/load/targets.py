@@ -1,4 +1,4 @@
-"""Which workers of a service may be sent to: ready pods that are not on their way out, round robin.
+"""Which workers of a service may be sent to: ready pods that neither drain nor end, round robin.
 
 A plain client for a cluster without a gateway. It follows the pods by a watch, so a pod that is deleted leaves the
 rotation at once, while it still serves.
@@ -77,7 +77,9 @@ class ReadyPods:
         ready = any(
             item["type"] == "Ready" and item["status"] == "True" for item in pod.get("status", {}).get("conditions", [])
         )
-        if kind != "DELETED" and ready and address and not pod["metadata"].get("deletionTimestamp"):
+        metadata = pod["metadata"]
+        leaving = metadata.get("deletionTimestamp") or names.DRAINING in (metadata.get("annotations") or {})
+        if kind != "DELETED" and ready and address and not leaving:
             self._addresses[uid] = address
             self._changed.set()
         else:

@@ -124,6 +124,22 @@ class KubeClient:
         }
         await self._apply(_path("Deployment", namespace, name) + "/scale", body, manager=manager, force=True)
 
+    async def annotate_pod(self, *, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
+        """Set annotations of a pod, or remove those that are None; a pod that is gone needs none."""
+        query = {"fieldManager": names.AUTOSCALER_MANAGER}
+        body: Manifest = {"metadata": {"annotations": dict(annotations)}}
+        try:
+            await self._call(
+                "PATCH",
+                _path("Pod", namespace, name),
+                query=query,
+                body=body,
+                content_type="application/merge-patch+json",
+            )
+        except KubeError as error:
+            if error.status != 404:
+                raise
+
     async def create_event(self, event: Manifest) -> None:
         """Post an event. A lost event is logged: it must not stop the work that it tells of."""
         namespace = quote(event["metadata"]["namespace"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import aiohttp
@@ -16,30 +15,35 @@ class WorkerScraper:
     """Direct scrapes of worker pods."""
 
     def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
+        self._lazy_session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Close the session."""
-        await self._session.close()
+        if self._lazy_session is not None:
+            await self._lazy_session.close()
 
-    async def work(self, address: str, gauges: Sequence[str]) -> float | None:
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        """Made on first use: a session belongs to a running loop."""
+        if self._lazy_session is None:
+            self._lazy_session = aiohttp.ClientSession(timeout=_TIMEOUT)
+        return self._lazy_session
+
+    async def work(self, address: str, gauges: Sequence[str], *, path: str) -> float | None:
         """Sum of the named gauges of one pod, or None when it gave no usable answer.
 
         Args:
             address: IP of the pod.
             gauges: metric names, for example running and waiting requests.
+            path: of its metrics.
         """
         try:
-            async with self._session.get(f"http://{address}:{names.HTTP_PORT}/metrics") as response:
+            async with self._session.get(f"http://{address}:{names.HTTP_PORT}{path}") as response:
                 if response.status != 200:
                     return None
                 return sum_of_gauges(await response.text(), gauges)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
-
-    async def works(self, addresses: Sequence[str], gauges: Sequence[str]) -> list[float | None]:
-        """`work` of several pods at once."""
-        return list(await asyncio.gather(*(self.work(address, gauges) for address in addresses)))
 
 
 def sum_of_gauges(page: str, gauges: Sequence[str]) -> float | None:

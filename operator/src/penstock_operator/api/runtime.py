@@ -17,7 +17,7 @@ OWNED_FLAGS: Final = (
     "model", "model-path", "model-id", "revision", "served-model-name",
     "max-model-len", "context-length", "max-total-tokens", "max-seq-len",
     "tensor-parallel-size", "tp-size", "tp", "num-shard",
-    "host", "hostname", "port", "admin-port",
+    "host", "hostname", "port", "admin-port", "drain-timeout-seconds",
 )  # fmt: skip
 RESERVED_ENV: Final = "PENSTOCK_"
 

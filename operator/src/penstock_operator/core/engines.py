@@ -30,6 +30,7 @@ class ServeOptions:
         served_name: name in the OpenAI API.
         max_model_len: context length in tokens; None = the model's own.
         tensor_parallel: accelerators one engine spreads over.
+        drain_seconds: longest time to finish what is in flight.
     """
 
     model: str
@@ -37,6 +38,7 @@ class ServeOptions:
     served_name: str
     max_model_len: int | None
     tensor_parallel: int
+    drain_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,9 @@ class Engine:
         ready_path: answers 200 once the model can serve.
         downloads: fetches a Hugging Face repository by itself.
         admin_port: has a second port with the mutating endpoints.
+        work: gauges whose sum is the number of requests that a worker still has.
+        metrics_path: where its metrics are.
+        finishes: on SIGTERM it finishes what it has; others abort it, so their preStop hook has to wait.
         tensor_parallel: can spread over several accelerators.
     """
 
@@ -60,6 +65,9 @@ class Engine:
     downloads: bool = True
     admin_port: bool = False
     tensor_parallel: bool = True
+    work: tuple[str, ...] = ()
+    metrics_path: str = "/metrics"
+    finishes: bool = False
 
 
 def _flag(name: str, value: object | None) -> list[str]:
@@ -73,6 +81,7 @@ def _penstock(options: ServeOptions) -> list[str]:
         f"--served-model-name={options.served_name}",
         f"--port={names.HTTP_PORT}",
         f"--admin-port={names.ADMIN_PORT}",
+        f"--drain-timeout-seconds={options.drain_seconds}",
         *_flag("--max-model-len", options.max_model_len),
     ]
 
@@ -139,11 +148,18 @@ ENGINES: dict[str, Engine] = {
             downloads=False,
             admin_port=True,
             tensor_parallel=False,
+            work=("penstock_worker_requests_running", "penstock_worker_requests_waiting"),
+            finishes=True,
         ),
-        Engine("VLLM", _vllm),
-        Engine("SGLang", _sglang),
-        Engine("TGI", _tgi),
-        Engine("TensorRTLLM", _tensorrt_llm),
+        Engine("VLLM", _vllm, work=("vllm:num_requests_running", "vllm:num_requests_waiting")),
+        Engine("SGLang", _sglang, work=("sglang:num_running_reqs", "sglang:num_queue_reqs")),
+        Engine("TGI", _tgi, work=("tgi_batch_current_size", "tgi_queue_size")),
+        Engine(
+            "TensorRTLLM",
+            _tensorrt_llm,
+            work=("trtllm_num_requests_running", "trtllm_num_requests_waiting"),
+            metrics_path="/prometheus/metrics",
+        ),
     )
 }
 
@@ -183,4 +199,5 @@ def serve_options(service: str, spec: InferenceServiceSpec) -> ServeOptions:
         served_name=spec.model.name or service,
         max_model_len=spec.model.max_model_len,
         tensor_parallel=parallel,
+        drain_seconds=spec.drain.timeout_seconds,
     )

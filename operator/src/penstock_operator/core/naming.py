@@ -32,4 +32,4 @@ def selector_string(service: str) -> str:
 
 def labels(service: str) -> dict[str, str]:
     """Labels of every child."""
-    return selector(service) | {names.LABEL_MANAGED_BY: names.MANAGED_BY}
+    return selector(service) | {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_PART_OF: names.PART_OF}

@@ -3,18 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock_operator.core import pods as worker_pods
 from penstock_operator.core.handover import foreign_scaler
 from penstock_operator.core.scaling.signals import Key, View, generated, reporting, signal
-from penstock_operator.core.scaling.types import Observation
+from penstock_operator.core.scaling.types import Observation, Signal, SignalState
 from penstock_operator.core.status import replacing
 
 Manifest = dict[str, Any]
 
 
-def observe(key: Key, *, deployment: Manifest, pods: Sequence[Manifest], view: View) -> Observation:
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What the gateways see of one service.
+
+    Attributes:
+        requests_per_second: arrival rate over the last seconds; None before two readings.
+        prompt_tokens_per_second: the same for prompt tokens.
+        held: requests that wait at the gateways for a worker.
+        in_flight: requests sent to a worker and not finished.
+        window_seconds: time that the rates cover.
+        at: Unix seconds of the reading.
+    """
+
+    requests_per_second: float | None
+    prompt_tokens_per_second: float | None
+    held: float
+    in_flight: float
+    window_seconds: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The gateways' answer for one service: what they see, or why that is not known."""
+
+    offered: Offered | None
+    detail: str = ""
+
+
+def observe(
+    key: Key, *, deployment: Manifest, pods: Sequence[Manifest], view: View, door: Door | None = None
+) -> Observation:
     """The observation of one service.
 
     Args:
@@ -22,10 +54,11 @@ def observe(key: Key, *, deployment: Manifest, pods: Sequence[Manifest], view: V
         deployment: live Deployment.
         pods: its pods, also those on their way out.
         view: answers of the metrics source at this tick.
+        door: the gateways' answer; None when there is no gateway.
     """
     live = worker_pods.live(pods)
     running = signal(view, "running", key)
-    return Observation(
+    seen = Observation(
         replicas=int(deployment.get("spec", {}).get("replicas", 1)),
         ready=sum(worker_pods.is_ready(pod) for pod in live),
         unschedulable=len(worker_pods.unschedulable(live)),
@@ -41,3 +74,29 @@ def observe(key: Key, *, deployment: Manifest, pods: Sequence[Manifest], view: V
         reporting=reporting(view, key),
         source_error=view.error,
     )
+    return seen if door is None else _at_the_door(seen, door)
+
+
+def _at_the_door(seen: Observation, door: Door) -> Observation:
+    """The observation with the demand that the gateways see, which includes what never reached a worker.
+
+    Requests that pass the gateways by are seen by the workers only, so the higher of the two rates counts.
+    """
+    if door.offered is None:
+        unknown = Signal(SignalState.ABSENT, detail=door.detail)
+        return replace(seen, held=unknown, in_flight=unknown)
+    offered = door.offered
+    return replace(
+        seen,
+        held=Signal(SignalState.FRESH, offered.held, offered.at),
+        in_flight=Signal(SignalState.FRESH, offered.in_flight, offered.at),
+        arrivals=_higher(seen.arrivals, offered.requests_per_second, offered.at),
+        prompt_tokens=_higher(seen.prompt_tokens, offered.prompt_tokens_per_second, offered.at),
+        rate_window_seconds=offered.window_seconds or seen.rate_window_seconds,
+    )
+
+
+def _higher(scraped: Signal, rate: float | None, at: float) -> Signal:
+    if rate is None or (scraped.fresh and scraped.value > rate):
+        return scraped
+    return Signal(SignalState.FRESH, rate, at)

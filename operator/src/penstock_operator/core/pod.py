@@ -79,10 +79,38 @@ def _container(service: str, spec: InferenceServiceSpec, default_images: Mapping
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_ENDPOINTS_SECONDS}}},
+        "lifecycle": {"preStop": _pre_stop(engine, spec.drain.timeout_seconds)},
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     return container | _probes(engine, runtime.startup_timeout_seconds)
+
+
+# Runs in the engine's own image, which has Python: leave the endpoints, then wait until nothing is in flight.
+_WAIT_UNTIL_IDLE = """\
+import sys, time, urllib.request
+url, leave, longest, gauges = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
+end = time.monotonic() + leave + longest
+time.sleep(leave)
+while time.monotonic() < end:
+    try:
+        page = urllib.request.urlopen(url, timeout=5).read().decode()
+    except ConnectionError:
+        break
+    except OSError:
+        page = None
+    lines = [] if page is None else [l for l in page.splitlines() if l.partition("{")[0].partition(" ")[0] in gauges]
+    if lines and sum(float(l.rsplit(" ", 1)[1]) for l in lines) == 0:
+        break
+    time.sleep(0.5)
+"""
+
+
+def _pre_stop(engine: Engine, drain_seconds: int) -> Manifest:
+    if engine.finishes:
+        return {"sleep": {"seconds": LEAVE_ENDPOINTS_SECONDS}}
+    url = f"http://127.0.0.1:{names.HTTP_PORT}{engine.metrics_path}"
+    waits = [str(LEAVE_ENDPOINTS_SECONDS), str(drain_seconds)]
+    return {"exec": {"command": ["python3", "-c", _WAIT_UNTIL_IDLE, url, *waits, *engine.work]}}
 
 
 def _plain(model: Any) -> Manifest:

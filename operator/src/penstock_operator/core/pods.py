@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from penstock_contract import names
+from penstock_operator.core.victims import Candidate
 
 Manifest = dict[str, Any]
 _IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
@@ -34,6 +37,36 @@ def live(pods: Sequence[Manifest]) -> list[Manifest]:
 def is_ready(pod: Manifest) -> bool:
     """True when the Ready condition is True."""
     return _condition(pod, "Ready").get("status") == "True"
+
+
+def candidates(pods: Sequence[Manifest], work: Mapping[str, float | None]) -> list[Candidate]:
+    """The live pods as candidates for removal.
+
+    Args:
+        pods: of one service.
+        work: requests running and waiting by pod name, as far as asked.
+    """
+    return [
+        Candidate(
+            name=pod["metadata"]["name"],
+            ready=is_ready(pod),
+            scheduled=_condition(pod, "PodScheduled").get("status") == "True",
+            created=str(pod["metadata"].get("creationTimestamp") or ""),
+            draining_since=_draining_since(pod),
+            work=work.get(pod["metadata"]["name"]),
+        )
+        for pod in live(pods)
+    ]
+
+
+def _draining_since(pod: Manifest) -> float | None:
+    mark = (pod["metadata"].get("annotations") or {}).get(names.DRAINING)
+    if mark is None:
+        return None
+    try:
+        return datetime.fromisoformat(mark).timestamp()
+    except ValueError:
+        return 0.0  # marked by hand with something else: its time is up already
 
 
 def unschedulable(pods: Sequence[Manifest]) -> list[Manifest]:

@@ -23,6 +23,7 @@ def scaling_policy(spec: InferenceServiceSpec) -> Policy | None:
         target_tokens_per_second=(
             float(targets.tokens_per_second) if targets is not None and targets.tokens_per_second is not None else None
         ),
+        idle_seconds=float(scaling.idle_after_seconds),
         stabilization_seconds=float(behavior.scale_down.stabilization_window_seconds),
         max_up_step=behavior.scale_up.max_replicas_per_step,
         max_down_step=behavior.scale_down.max_replicas_per_step,

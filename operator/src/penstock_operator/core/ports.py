@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,6 +58,10 @@ class Kube(Protocol):
 
     async def scale(self, *, namespace: str, name: str, replicas: int, manager: str) -> None:
         """Server-side apply of a Deployment's `/scale` with force."""
+        ...
+
+    async def annotate_pod(self, *, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
+        """Set annotations of a pod, or remove those that are None; a pod that is gone needs none."""
         ...
 
     async def create_event(self, event: Manifest) -> None:

@@ -19,9 +19,12 @@ from penstock_contract import names
 from penstock_operator.adapters.errors import ConfigurationError, KubeError
 from penstock_operator.adapters.kube import KubeClient, load_configuration
 from penstock_operator.adapters.prometheus import PrometheusSource
+from penstock_operator.adapters.workers import WorkerScraper
 from penstock_operator.runtime import handlers, health
+from penstock_operator.runtime.actuator import Actuator
 from penstock_operator.runtime.autoscaler import Autoscaler
 from penstock_operator.runtime.cache import Cache, Key
+from penstock_operator.runtime.gateways import Gateways
 from penstock_operator.runtime.measure import Measure
 from penstock_operator.runtime.metrics import Metrics
 from penstock_operator.runtime.queue import WorkQueue
@@ -42,7 +45,14 @@ def wall_clock() -> float:
 class App:
     """A running operator."""
 
-    def __init__(self, settings: Settings, kube: KubeClient, source: PrometheusSource) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        kube: KubeClient,
+        source: PrometheusSource,
+        workers: WorkerScraper,
+        gateways: Gateways,
+    ) -> None:
         self.settings = settings
         self.cache = Cache()
         self.metrics = Metrics()
@@ -56,7 +66,8 @@ class App:
             self.metrics,
             clock=wall_clock,
             concurrency=settings.workers,
-            handed_over=self.queue.add,
+            actuator=Actuator(kube, self.cache, workers, self.metrics, handed_over=self.queue.add),
+            gateways=gateways,
         )
         self._synced = False
         self._tick_at = time.monotonic()
@@ -64,7 +75,7 @@ class App:
     async def sync(self) -> None:
         """List everything that is watched: at start, and now and then against missed events."""
         for kind in _LISTED:
-            selector = "" if kind == names.KIND else handlers.MANAGED
+            selector = {names.KIND: "", "Pod": handlers.PODS}.get(kind, handlers.MANAGED)
             known = self.cache.identities(kind)
             gone = self.cache.replace(kind, await self._kube.list(kind, label_selector=selector), known=known)
             if kind == names.KIND:
@@ -157,7 +168,8 @@ async def run(settings: Settings) -> None:
     source = PrometheusSource(
         settings.prometheus_url, token_file=settings.prometheus_token_file, ca_file=settings.prometheus_ca_file
     )
-    app = App(settings, kube, source)
+    workers, gateways = WorkerScraper(), Gateways()
+    app = App(settings, kube, source, workers, gateways)
     endpoints = health.application(live=app.not_live, ready=app.not_ready, metrics=app.metrics)
     runner = web.AppRunner(endpoints, access_log=None)
     tasks: list[asyncio.Task[None]] = []
@@ -182,6 +194,8 @@ async def run(settings: Settings) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         await runner.cleanup()
         source.close()
+        await gateways.close()
+        await workers.close()
         await kube.close()
         _LOG.info("stopped")
 

@@ -21,7 +21,6 @@ from penstock_operator.api import InferenceService
 from penstock_operator.core import naming, pods
 from penstock_operator.core.desired import Owner
 from penstock_operator.core.drift import covers
-from penstock_operator.core.handover import autoscaler_owns_replicas
 from penstock_operator.core.observe import observe
 from penstock_operator.core.policy import cost_per_replica_hour, objectives, scaling_policy
 from penstock_operator.core.ports import Kube
@@ -35,8 +34,10 @@ from penstock_operator.core.scalingstatus import (
 )
 from penstock_operator.core.sla import Attainment
 from penstock_operator.core.status import timed
-from penstock_operator.runtime.cache import Cache, Key
-from penstock_operator.runtime.events import condition_events, event
+from penstock_operator.runtime.actuator import Actuator
+from penstock_operator.runtime.cache import GATEWAYS, Cache, Key
+from penstock_operator.runtime.events import condition_events
+from penstock_operator.runtime.gateways import Doors, Gateways
 from penstock_operator.runtime.measure import Measure, attainment
 from penstock_operator.runtime.metrics import Metrics
 
@@ -60,6 +61,14 @@ class _Outcome:
     decision: Decision | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What one tick sees: Prometheus' answers and the gateways'."""
+
+    view: View
+    doors: Doors
+
+
 class Autoscaler:
     """Decides for every service of a cache."""
 
@@ -72,14 +81,16 @@ class Autoscaler:
         *,
         clock: Callable[[], float],
         concurrency: int = 8,
-        handed_over: Callable[[Key], None],
+        actuator: Actuator,
+        gateways: Gateways,
     ) -> None:
         self._kube = kube
         self._cache = cache
         self._measure = measure
         self._metrics = metrics
         self._clock = clock
-        self._handed_over = handed_over
+        self._actuator = actuator
+        self._gateways = gateways
         self._slots = asyncio.Semaphore(concurrency)
         self._memory: dict[str, Memory] = {}
         self._attainment: dict[Promise, list[Attainment] | None] = {}
@@ -90,7 +101,8 @@ class Autoscaler:
     async def tick(self) -> None:
         """One pass over all services; never raises for what one service or the metrics source does."""
         now = self._clock()
-        view = await self._measure.view(now)
+        gateway_pods = pods.live(self._cache.pods(GATEWAYS))
+        view, doors = await asyncio.gather(self._measure.view(now), self._gateways.read(gateway_pods, now))
         services = [
             (key, service)
             for key in self._cache.keys(names.KIND)
@@ -100,7 +112,9 @@ class Autoscaler:
         if new or now - self._sla_at >= _SLA_PERIOD_SECONDS:
             await self._measure_sla(services)
             self._sla_at = now
-        outcomes = [outcome for key, service in services if (outcome := self._outcome(key, service, view, now))]
+        outcomes = [
+            outcome for key, service in services if (outcome := self._outcome(key, service, Sight(view, doors), now))
+        ]
         self._account(outcomes, now)
         try:
             async with asyncio.timeout(_LONGEST_WRITES_SECONDS):
@@ -114,9 +128,9 @@ class Autoscaler:
         self._failing.pop(key, None)
         self._metrics.forget(key)
 
-    def _outcome(self, key: Key, service: InferenceService, view: View, now: float) -> _Outcome | None:
+    def _outcome(self, key: Key, service: InferenceService, sight: Sight, now: float) -> _Outcome | None:
         try:
-            return self._decide(key, service, view, now)
+            return self._decide(key, service, sight, now)
         except Exception:  # noqa: BLE001 - a bug in one service must not stop the others
             self._failed(key, "Bug")
             return None
@@ -130,7 +144,7 @@ class Autoscaler:
                 "tick_failed namespace=%s name=%s reason=%s error=%s", *key, reason, detail, exc_info=reason == "Bug"
             )
 
-    def _decide(self, key: Key, service: InferenceService, view: View, now: float) -> _Outcome | None:
+    def _decide(self, key: Key, service: InferenceService, sight: Sight, now: float) -> _Outcome | None:
         raw = self._cache.get(names.KIND, key)
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             return None
@@ -141,14 +155,19 @@ class Autoscaler:
             return None
         if policy is None:
             return _Outcome(key, service, raw)
-        seen = observe(key, deployment=deployment, pods=self._cache.pods(key), view=view)
+        seen = observe(
+            key, deployment=deployment, pods=self._cache.pods(key), view=sight.view, door=sight.doors.of(key)
+        )
         decision, self._memory[uid] = decide(policy, seen, self._memory.get(uid, Memory()), now)
         return _Outcome(key, service, raw, policy, seen, decision)
 
     async def _carry_out(self, outcome: _Outcome, now: float) -> None:
         async with self._slots:
             try:
-                await self._scale(outcome, now)
+                if outcome.decision is None or outcome.seen is None:
+                    await self._actuator.release(outcome.key)
+                else:
+                    await self._actuator.carry_out(outcome.raw, outcome.service, outcome.decision, outcome.seen, now)
                 await self._status(outcome, now)
             except KubeError as error:
                 self._failed(outcome.key, error.reason, error)
@@ -156,39 +175,6 @@ class Autoscaler:
                 self._failed(outcome.key, "Bug")
             else:
                 self._failing.pop(outcome.key, None)
-
-    async def _scale(self, outcome: _Outcome, now: float) -> None:
-        decision, seen = outcome.decision, outcome.seen
-        if decision is None or seen is None or not decision.act:
-            return
-        namespace, name = outcome.key[0], naming.child_name(outcome.key[1])
-        deployment = self._cache.get("Deployment", (namespace, name))
-        if deployment is None:
-            return
-        if not autoscaler_owns_replicas(deployment):
-            # Hand-over: own the field at the value it has before the reconciler lets go of it.
-            await self._write_scale(namespace, name, seen.replicas)
-            self._handed_over(outcome.key)
-            return
-        if decision.replicas == seen.replicas:
-            return
-        await self._write_scale(namespace, name, decision.replicas)
-        deployment["spec"]["replicas"] = decision.replicas
-        verb = "ScaledUp" if decision.replicas > seen.replicas else "ScaledDown"
-        text = f"{seen.replicas} -> {decision.replicas} replicas ({decision.reason}): {decision.message}"
-        self._metrics.add("decisions", 1, *outcome.key, str(decision.reason))
-        _LOG.info(
-            "scaled namespace=%s name=%s from=%d to=%d reason=%s detail=%r",
-            *outcome.key,
-            seen.replicas,
-            decision.replicas,
-            decision.reason,
-            decision.message,
-        )
-        await self._kube.create_event(event(outcome.raw, kind="Normal", reason=verb, message=text, now=now))
-
-    async def _write_scale(self, namespace: str, name: str, replicas: int) -> None:
-        await self._kube.scale(namespace=namespace, name=name, replicas=replicas, manager=names.AUTOSCALER_MANAGER)
 
     async def _status(self, outcome: _Outcome, now: float) -> None:
         raw = self._cache.get(names.KIND, outcome.key) or outcome.raw

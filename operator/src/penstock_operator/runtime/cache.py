@@ -32,6 +32,16 @@ def service_of(obj: Manifest) -> Key | None:
     return (obj["metadata"]["namespace"], name) if name else None
 
 
+GATEWAYS: Key = ("", names.GATEWAY_NAME)
+
+
+def _index_of(pod: Manifest) -> Key | None:
+    """Under which key `Cache.pods` finds a pod: its service, or GATEWAYS."""
+    if (pod["metadata"].get("labels") or {}).get(names.LABEL_NAME) == names.GATEWAY_NAME:
+        return GATEWAYS
+    return service_of(pod)
+
+
 class Cache:
     """Objects by kind and key."""
 
@@ -50,7 +60,7 @@ class Cache:
         return iter(list(self._objects.get(kind, {})))
 
     def pods(self, service: Key) -> list[Manifest]:
-        """Pods of a service."""
+        """Pods of a service, or with GATEWAYS those of the gateways."""
         return list(self._pods.get(service, {}).values())
 
     def identities(self, kind: str) -> dict[Key, str]:
@@ -71,7 +81,7 @@ class Cache:
         if kind == "Pod":
             if old is not None:
                 self._unindex(old)
-            if (service := service_of(obj)) is not None:
+            if (service := _index_of(obj)) is not None:
                 self._pods.setdefault(service, {})[key] = obj
         return True
 
@@ -130,7 +140,7 @@ class Cache:
         return parsed
 
     def _unindex(self, pod: Manifest) -> None:
-        if (service := service_of(pod)) is None:
+        if (service := _index_of(pod)) is None:
             return
         siblings = self._pods.get(service, {})
         siblings.pop(key_of(pod), None)

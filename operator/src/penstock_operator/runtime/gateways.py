@@ -14,30 +14,36 @@ from typing import Any
 
 import aiohttp
 
+from penstock_contract import names
+from penstock_operator.core.observe import Door, Offered
+from penstock_operator.core.pods import is_ready
+
 _TIMEOUT = aiohttp.ClientTimeout(total=2)
 _HISTORY_SECONDS = 15.0
 Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
-    """What the gateways see of one service.
+class Doors:
+    """The gateways' answers at one tick.
 
     Attributes:
-        requests_per_second: arrival rate over the last seconds; None before two readings.
-        prompt_tokens_per_second: the same for prompt tokens.
-        held: requests that wait at the gateways for a worker.
-        in_flight: requests sent to a worker and not finished.
-        window_seconds: time that the rates cover.
-        at: Unix seconds of the reading.
+        present: there is a gateway at all.
+        services: what they see; None when they did not all answer.
+        detail: why not.
     """
 
-    requests_per_second: float | None
-    prompt_tokens_per_second: float | None
-    held: float
-    in_flight: float
-    window_seconds: float
-    at: float
+    present: bool
+    services: dict[Key, Offered] | None = None
+    detail: str = ""
+
+    def of(self, key: Key) -> Door | None:
+        """The answer for one service; None when there is no gateway."""
+        if not self.present:
+            return None
+        if self.services is None:
+            return Door(None, self.detail)
+        return Door(self.services.get(key), "the gateway does not know the service yet")
 
 
 @dataclass(slots=True)
@@ -50,29 +56,45 @@ class Gateways:
     """Reads `/demand` of every known gateway."""
 
     def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
+        self._lazy_session: aiohttp.ClientSession | None = None
         self._last: dict[tuple[str, Key], _Total] = {}
         self._totals: dict[Key, _Total] = {}
         self._history: dict[Key, deque[tuple[float, float, float]]] = {}
 
     async def close(self) -> None:
         """Close the session."""
-        await self._session.close()
+        if self._lazy_session is not None:
+            await self._lazy_session.close()
 
-    async def read(self, urls: Sequence[str], now: float) -> dict[Key, Offered] | None:
-        """Offered load by service, or None when no gateway is known or one of them does not answer.
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        """Made on first use: a session belongs to a running loop."""
+        if self._lazy_session is None:
+            self._lazy_session = aiohttp.ClientSession(timeout=_TIMEOUT)
+        return self._lazy_session
+
+    async def read(self, pods: Sequence[dict[str, Any]], now: float) -> Doors:
+        """Offered load by service.
 
         A gateway that does not answer may hold requests that nobody else knows of, so a partial answer is none.
 
         Args:
-            urls: base URLs of the gateways' admin ports.
+            pods: the gateways' pods; one that has no address or is not ready yet holds nothing.
             now: Unix seconds.
         """
-        if not urls:
-            return None
+        urls = [
+            f"http://{pod['status']['podIP']}:{names.GATEWAY_ADMIN_PORT}"
+            for pod in pods
+            if pod.get("status", {}).get("podIP") and is_ready(pod)
+        ]
+        if not pods:
+            return Doors(present=False)
         pages = await asyncio.gather(*(self._page(url) for url in urls))
-        if any(page is None for page in pages):
-            return None
+        silent = [url for url, page in zip(urls, pages, strict=True) if page is None]
+        if silent or not urls:
+            return Doors(
+                present=True, detail=f"gateway at {silent[0]} does not answer" if silent else "no gateway is ready"
+            )
         held: dict[Key, list[float]] = {}
         for url, page in zip(urls, pages, strict=True):
             for text, seen in (page or {}).get("services", {}).items():
@@ -82,7 +104,8 @@ class Gateways:
                 sums[0] += float(seen["held"])
                 sums[1] += float(seen["in_flight"])
         self._forget(set(urls), set(held))
-        return {key: self._offered(key, sums[0], sums[1], now) for key, sums in held.items()}
+        services = {key: self._offered(key, sums[0], sums[1], now) for key, sums in held.items()}
+        return Doors(present=True, services=services)
 
     def _add(self, url: str, key: Key, seen: dict[str, Any]) -> None:
         total = self._totals.setdefault(key, _Total())

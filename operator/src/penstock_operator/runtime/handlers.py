@@ -21,6 +21,7 @@ _CREDENTIALS_LIFETIME = timedelta(minutes=10)
 CHILDREN = (("apps", "v1", "deployments"), ("", "v1", "services"), ("policy", "v1", "poddisruptionbudgets"))
 _KINDS = {"deployments": "Deployment", "services": "Service", "poddisruptionbudgets": "PodDisruptionBudget"}
 MANAGED = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+PODS = f"{names.LABEL_PART_OF}={names.PART_OF}"  # workers and gateways
 
 
 def registry(
@@ -106,7 +107,8 @@ def settings() -> kopf.OperatorSettings:
     chosen.posting.enabled = False  # events are posted on transitions only, by ourselves
     chosen.persistence.diffbase_storage = _NoDiffBase()
     chosen.persistence.finalizer = f"{names.GROUP}/unused"
-    for plural in ("pods", "services", "deployments.apps", "poddisruptionbudgets.policy"):
+    chosen.watching.label_selectors["pods"] = PODS
+    for plural in ("services", "deployments.apps", "poddisruptionbudgets.policy"):
         chosen.watching.label_selectors[plural] = MANAGED
     chosen.watching.server_timeout = 600
     chosen.watching.connect_timeout = 10

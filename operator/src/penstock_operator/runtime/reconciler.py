@@ -52,6 +52,8 @@ class Reconciler:
         service = self._cache.service(key)
         if raw is None or service is None or raw["metadata"].get("deletionTimestamp"):
             return
+        if await self._is_gone(key, raw["metadata"]["uid"]):
+            return
         try:
             refusal = await self._children(key, service)
         except KubeError as error:
@@ -65,6 +67,17 @@ class Reconciler:
         child = (key[0], naming.child_name(key[1]))
         for kind in CHILD_KINDS:
             self._accepted_as.pop((kind, child), None)
+
+    async def _is_gone(self, key: Key, uid: str) -> bool:
+        """True when a child is missing because the resource itself is deleted, which the cache may not know yet.
+
+        A child created then has no owner: the garbage collector takes it, its deletion brings us here again, and so on.
+        """
+        child = (key[0], naming.child_name(key[1]))
+        if all(self._cache.get(kind, child) is not None for kind in CHILD_KINDS):
+            return False
+        live = await self._kube.get(names.KIND, namespace=key[0], name=key[1])
+        return live is None or live["metadata"]["uid"] != uid or "deletionTimestamp" in live["metadata"]
 
     async def _children(self, key: Key, service: InferenceService | InvalidSpec) -> Refusal | None:
         if isinstance(service, InvalidSpec):

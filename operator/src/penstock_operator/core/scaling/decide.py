@@ -50,7 +50,10 @@ def decide(policy: Policy, observation: Observation, memory: Memory, now: float)
     saturation = capacity.learn_saturation(memory.saturation_tokens_per_second, observation)
     memory = replace(memory, saturation_tokens_per_second=saturation)
     per_replica = capacity.tokens_per_second(policy, saturation)
-    wish = _wish(policy, observation, memory, per_replica)
+    idle_since = (memory.idle_since if memory.idle_since is not None else now) if observation.idle else None
+    memory = replace(memory, idle_since=idle_since)
+    idle_seconds = 0.0 if idle_since is None else now - idle_since
+    wish = _wish(policy, observation, memory, per_replica, idle_seconds=idle_seconds)
     decision, history = _safely(policy, observation, memory, wish, now)
     decision = replace(
         decision,
@@ -61,31 +64,42 @@ def decide(policy: Policy, observation: Observation, memory: Memory, now: float)
     return _allowed(policy, observation, decision), replace(memory, recommendations=history)
 
 
-def _wish(policy: Policy, seen: Observation, memory: Memory, per_replica: float | None) -> _Wish:
+def _wish(
+    policy: Policy, seen: Observation, memory: Memory, per_replica: float | None, *, idle_seconds: float
+) -> _Wish:
     current = seen.replicas
-    if not (seen.arrivals.fresh and seen.waiting.fresh):
+    held = seen.held.value if seen.held is not None and seen.held.fresh else None
+    if not seen.arrivals.fresh or (held is None and not seen.waiting.fresh):
         return _Wish(current, Reason.SIGNALS_UNKNOWN, _what_is_unknown(seen))
-    if current == 0:
-        return _Wish(0, Reason.STEADY, "scaled to zero")
+    if current == 0 and not held:
+        return _Wish(0, Reason.STEADY, "scaled to zero, no request is held")
+    if seen.idle and policy.min_replicas == 0 and idle_seconds >= max(policy.idle_seconds, 1.0):
+        return _Wish(0, Reason.IDLE, f"no request for {idle_seconds:.0f} s", needed=0.0, demand=0.0)
     running = seen.running.value if seen.running.fresh else memory.output.running
     length = demand.tokens_per_request(memory.output, running=running)
     excess = sizing.excess_queue(
-        waiting=seen.waiting.value, tolerated_per_replica=policy.target_queue_depth, ready=seen.ready
+        waiting=(seen.waiting.value if seen.waiting.fresh else 0.0) + (held or 0.0),
+        tolerated_per_replica=policy.target_queue_depth,
+        ready=seen.ready,
     )
     offered = memory.arrivals or 0.0
     if offered == 0 and excess == 0 and seen.running.fresh and seen.running.value == 0:
         reason = Reason.STEADY if current == 1 else Reason.LESS_LOAD
         return _Wish(1, reason, "no load", needed=0.0, demand=0.0)
+    if current == 0 and (length is None or per_replica is None):
+        return _Wish(1, Reason.WAKE_UP, f"{held:.0f} requests held at the gateway")
     if length is None or per_replica is None:
         return _without_capacity(seen, excess, known_length=length is not None)
     tokens = offered * length
     need = sizing.need(demand=tokens, excess_requests=excess, tokens_per_request=length, capacity=per_replica)
-    replicas = sizing.recommend(need.total, current=current)
+    replicas = max(1, sizing.recommend(need.total, current=current))
     message = (
         f"{offered:.2f} req/s x {length:.0f} tokens = {tokens:.0f} tok/s offered"
         f"{f', {excess:.0f} requests too many in queue' if excess else ''}"
         f"; one replica carries {per_replica:.0f} tok/s; {need.total:.2f} replicas needed"
     )
+    if current == 0:
+        return _Wish(replicas, Reason.WAKE_UP, f"{held:.0f} requests held; {message}", needed=need.total, demand=tokens)
     reason = need.reason if replicas > current else Reason.LESS_LOAD if replicas < current else Reason.STEADY
     return _Wish(replicas, reason, message, needed=need.total, demand=tokens)
 
@@ -122,6 +136,8 @@ def _safely(
         now=now,
         window_seconds=policy.stabilization_seconds,
     )
+    if decision.reason is Reason.IDLE:  # idleSeconds is the window of the last replica
+        stable = decision.replicas
     if stable > decision.replicas:
         text = f"fewer replicas must be right for {policy.stabilization_seconds:.0f} s"
         reason = Reason.STABILIZING if stable >= current else Reason.LESS_LOAD

@@ -8,6 +8,7 @@ of decayed sums, corrected for requests that are still running: on average half 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from penstock_operator.core.scaling.types import Memory, Observation, OutputLength
 
@@ -69,9 +70,4 @@ def remember(memory: Memory, seen: Observation, *, now: float, elapsed_seconds: 
             window_seconds=seen.rate_window_seconds,
             elapsed_seconds=elapsed_seconds,
         )
-    return Memory(
-        arrivals=arrivals,
-        output=update_output(memory.output, seen, now=now),
-        saturation_tokens_per_second=memory.saturation_tokens_per_second,
-        recommendations=memory.recommendations,
-    )
+    return replace(memory, arrivals=arrivals, output=update_output(memory.output, seen, now=now))

@@ -40,6 +40,8 @@ class Reason(StrEnum):
     SIGNALS_UNKNOWN = "SignalsUnknown"
     ROLLOUT = "RolloutInProgress"
     BOUNDS = "Bounds"
+    WAKE_UP = "WakeUp"
+    IDLE = "Idle"
     PAUSED = "Paused"
     FOREIGN_SCALER = "ForeignScaler"
 
@@ -87,6 +89,7 @@ class Policy:
         max_replicas: upper bound.
         target_tokens_per_second: generated tokens/s one replica is trusted to carry; None = learn it.
         target_queue_depth: waiting requests per replica that are tolerated.
+        idle_seconds: without a request until the last replica goes, when the minimum is 0.
         stabilization_seconds: a smaller count must be right this long.
         max_up_step: most replicas added by one decision; None = no limit.
         max_down_step: most replicas removed by one decision; None = no limit.
@@ -99,6 +102,7 @@ class Policy:
     mode: Mode = Mode.AUTO
     target_tokens_per_second: float | None = None
     target_queue_depth: float = 4.0
+    idle_seconds: float = 600.0
     stabilization_seconds: float = 120.0
     max_up_step: int | None = None
     max_down_step: int | None = None
@@ -128,6 +132,8 @@ class Observation:
         finished: requests/s finished.
         waiting: requests waiting in the workers.
         running: requests in the running batches.
+        held: requests that wait at the gateways; None when no gateway is in the path.
+        in_flight: requests that the gateways sent on and that are not finished; None as above.
         source_error: why the metrics source gave nothing at all; None when it answered.
     """
 
@@ -144,17 +150,30 @@ class Observation:
     rolling_out: bool = False
     foreign_scaler: str | None = None
     rate_window_seconds: float = 60.0
+    held: Signal | None = None
+    in_flight: Signal | None = None
     source_error: str | None = None
 
     def signals(self) -> dict[str, Signal]:
-        """Inputs by the name under which status and metrics show them."""
-        return {
-            "Arrivals": self.arrivals,
+        """Inputs by the name under which status and metrics show them.
+
+        Without a replica there is no worker to hear from: then only the gateways count.
+        """
+        at_the_door = {"Arrivals": self.arrivals} | ({} if self.held is None else {"Held": self.held})
+        if self.replicas == 0 and self.held is not None:
+            return at_the_door
+        return at_the_door | {
             "GeneratedTokens": self.generated_tokens,
             "Waiting": self.waiting,
             "Running": self.running,
             "Reporting": self.reporting,
         }
+
+    @property
+    def idle(self) -> bool:
+        """True when it is known that no request is anywhere: at the gateways, waiting or running."""
+        counts = (self.arrivals, self.held, self.in_flight, self.waiting, self.running)
+        return all(signal is not None and signal.fresh and signal.value == 0 for signal in counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +201,14 @@ class Memory:
         arrivals: smoothed request rate; None before the first fresh tick.
         output: estimate of tokens per request.
         saturation_tokens_per_second: most that one replica was seen to generate with requests waiting; None = unseen.
+        idle_since: start of the present stretch without any request; None while there are some.
         recommendations: (time, replicas) inside the stabilisation window, oldest first.
     """
 
     arrivals: float | None = None
     output: OutputLength = field(default_factory=OutputLength)
     saturation_tokens_per_second: float | None = None
+    idle_since: float | None = None
     recommendations: tuple[tuple[float, int], ...] = ()
 
 

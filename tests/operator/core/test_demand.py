@@ -1,9 +1,10 @@
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
-from observations import NOW, observation
+from observations import NOW, fresh, observation
 from penstock_operator.core.scaling.demand import smooth_arrivals, tokens_per_request, update_output
 from penstock_operator.core.scaling.types import OutputLength
 
@@ -50,3 +51,30 @@ def test_tokens_per_request_is_exact_at_a_steady_state_and_unknown_before() -> N
         output = update_output(output, observation(arrivals=4, tokens_per_request=250, running=9), now=now)
         now += 5.0
     assert tokens_per_request(output, running=9) == pytest.approx(250)
+
+
+@pytest.mark.parametrize("gap", [61.0, 3600.0, 7 * 86400.0])
+def test_the_first_window_after_a_gap_does_not_outweigh_all_that_is_known(gap: float) -> None:
+    """Prometheus was away for an hour; in the first window afterwards tokens flow and hardly a request ends."""
+    output, now = OutputLength(), NOW
+    for _ in range(60):
+        output = update_output(output, observation(arrivals=10, tokens_per_request=100, running=20), now=now)
+        now += 5.0
+    now += gap
+    odd = replace(observation(arrivals=10, running=20), generated_tokens=fresh(1600), finished=fresh(0.2))
+    for _ in range(2):
+        output = update_output(output, odd, now=now)
+        estimate = tokens_per_request(output, running=20)
+        assert estimate is not None
+        assert estimate < 110
+        now += 5.0
+
+
+def test_an_estimate_is_learned_anew_after_a_gap() -> None:
+    output, now = OutputLength(), NOW
+    for tokens in (100, 300):
+        for _ in range(200):
+            output = update_output(output, observation(arrivals=10, tokens_per_request=tokens, running=20), now=now)
+            now += 5.0
+        now += 3600.0
+    assert tokens_per_request(output, running=20) == pytest.approx(300, rel=0.02)

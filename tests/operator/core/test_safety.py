@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from observations import NOW, fresh, observation
 from penstock_operator.core.scaling import LimitedBy, Policy, Reason, Signal, SignalState
 from penstock_operator.core.scaling.safety import (
-    LONGEST_GAP_SECONDS,
     Recommendations,
     stabilise,
     why_not_down,
     within_bounds,
     within_step,
 )
+from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS
 
 POLICY = Policy(min_replicas=2, max_replicas=8)
 UNKNOWN = [state for state in SignalState if state is not SignalState.FRESH]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from penstock_operator.core.scaling.safety import LONGEST_GAP_SECONDS
+from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS
 
 ENGINES = ("Penstock", "VLLM", "SGLang", "TGI", "TensorRTLLM")
 _DEFAULT_IMAGES: Mapping[str, str] = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from penstock_operator.core.scaling import capacity, demand, safety, sizing
 from penstock_operator.core.scaling.types import (
+    LONGEST_GAP_SECONDS,
     Decision,
     LimitedBy,
     Memory,
@@ -45,7 +46,7 @@ def decide(policy: Policy, observation: Observation, memory: Memory, now: float)
     Returns:
         The decision and the memory for the next tick.
     """
-    elapsed = 0.0 if memory.output.at is None else min(safety.LONGEST_GAP_SECONDS, max(0.0, now - memory.output.at))
+    elapsed = 0.0 if memory.output.at is None else min(LONGEST_GAP_SECONDS, max(0.0, now - memory.output.at))
     memory = demand.remember(memory, observation, now=now, elapsed_seconds=elapsed)
     saturation = capacity.learn_saturation(memory.saturation_tokens_per_second, observation)
     memory = replace(memory, saturation_tokens_per_second=saturation)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from penstock_operator.core.scaling.types import Memory, Observation, OutputLength
+from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Observation, OutputLength
 
 SMOOTHING_SECONDS = 30.0
 SHIFT_SIGMAS = 3.0
@@ -43,6 +43,9 @@ def update_output(output: OutputLength, seen: Observation, *, now: float) -> Out
     if output.at is None:
         return OutputLength(running=seen.running.value, at=now)
     elapsed = max(0.0, now - output.at)
+    if elapsed > LONGEST_GAP_SECONDS:
+        # One window's rates say nothing of an hour without signals, and would outweigh all that is known.
+        return replace(output, running=seen.running.value, at=now)
     decay = 0.5 ** (elapsed / LENGTH_HALF_LIFE_SECONDS)
     return OutputLength(
         tokens=output.tokens * decay + seen.generated_tokens.value * elapsed,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from penstock_operator.core.scaling.sizing import affordable
-from penstock_operator.core.scaling.types import LimitedBy, Observation, Policy, Reason
+from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, LimitedBy, Observation, Policy, Reason
 
 Recommendations = tuple[tuple[float, int], ...]
-LONGEST_GAP_SECONDS = 60.0
 
 
 def why_not_down(seen: Observation) -> tuple[Reason, str] | None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+# Between two ticks of one service. After a longer time what was remembered says nothing about the time between.
+LONGEST_GAP_SECONDS = 60.0
+
 
 class SignalState(StrEnum):
     """How far a signal can be trusted."""

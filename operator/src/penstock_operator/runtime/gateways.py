@@ -7,9 +7,10 @@ followed by their increases. Without any gateway the answer is None, not zero: n
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import aiohttp
@@ -44,6 +45,16 @@ class Doors:
         if self.services is None:
             return Door(None, self.detail)
         return Door(self.services.get(key), "the gateway does not know the service yet")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one gateway says of one service: counters since its start, and what is there now."""
+
+    arrived: float
+    prompt_tokens: float
+    held: float
+    in_flight: float
 
 
 @dataclass(slots=True)
@@ -97,20 +108,19 @@ class Gateways:
             )
         held: dict[Key, list[float]] = {}
         for url, page in zip(urls, pages, strict=True):
-            for text, seen in (page or {}).get("services", {}).items():
-                namespace, _, name = text.partition("/")
-                self._add(url, (namespace, name), seen)
-                sums = held.setdefault((namespace, name), [0.0, 0.0])
-                sums[0] += float(seen["held"])
-                sums[1] += float(seen["in_flight"])
+            for key, seen in (page or {}).items():
+                self._add(url, key, seen)
+                sums = held.setdefault(key, [0.0, 0.0])
+                sums[0] += seen.held
+                sums[1] += seen.in_flight
         self._forget(set(urls), set(held))
         services = {key: self._offered(key, sums[0], sums[1], now) for key, sums in held.items()}
         return Doors(present=True, services=services)
 
-    def _add(self, url: str, key: Key, seen: dict[str, Any]) -> None:
+    def _add(self, url: str, key: Key, seen: _Seen) -> None:
         total = self._totals.setdefault(key, _Total())
         last = self._last.get((url, key))
-        arrived, tokens = float(seen["arrived"]), float(seen["prompt_tokens"])
+        arrived, tokens = seen.arrived, seen.prompt_tokens
         if last is not None:
             total.arrived += arrived - last.arrived if arrived >= last.arrived else arrived
             total.prompt_tokens += tokens - last.prompt_tokens if tokens >= last.prompt_tokens else tokens
@@ -134,10 +144,25 @@ class Gateways:
         self._totals = {key: value for key, value in self._totals.items() if key in keys}
         self._history = {key: value for key, value in self._history.items() if key in keys}
 
-    async def _page(self, url: str) -> dict[str, Any] | None:
+    async def _page(self, url: str) -> dict[Key, _Seen] | None:
         try:
             async with self._session.get(f"{url}/demand") as response:
-                page = await response.json()
+                page = await response.json() if response.status == 200 else None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
-        return page if isinstance(page, dict) and isinstance(page.get("services"), dict) else None
+        return _parsed(page)
+
+
+def _parsed(page: Any) -> dict[Key, _Seen] | None:
+    """The page's numbers; None for a page that is odd in any place, since half an answer is none."""
+    try:
+        found = {
+            (text.partition("/")[0], text.partition("/")[2]): _Seen(
+                **{field.name: float(seen[field.name]) for field in fields(_Seen)}
+            )
+            for text, seen in page["services"].items()
+        }
+    except (TypeError, LookupError, ValueError, AttributeError):
+        return None
+    usable = all(math.isfinite(number) and number >= 0 for seen in found.values() for number in astuple(seen))
+    return found if usable else None

@@ -1,5 +1,7 @@
 """What kopf is told to watch, and that an event does no more than update the cache and mark a service dirty."""
 
+import itertools
+from collections.abc import Sized
 from typing import Any
 
 import kopf
@@ -66,6 +68,17 @@ def test_kopf_writes_nothing() -> None:
     assert not list(registry._changing.get_all_handlers())
     assert not list(registry._spawning.get_all_handlers())
     assert not list(registry._indexing.get_all_handlers())
+
+
+def test_an_api_server_that_is_away_never_uses_up_the_attempts() -> None:
+    """Kopf escalates when they end, and a watch that escalates ends the operator."""
+    backoffs = handlers.settings().networking.error_backoffs
+    assert not isinstance(backoffs, float | Sized)
+    first, second = (list(itertools.islice(backoffs, 1000)) for _ in range(2))
+    assert all(0.8 <= seconds <= 12 for seconds in first)
+    assert max(first[:2]) < 2.5, "each request starts over"
+    assert max(second[:2]) < 2.5
+    assert first != second
 
 
 @pytest.mark.parametrize("kind", [None, "ADDED", "MODIFIED"])

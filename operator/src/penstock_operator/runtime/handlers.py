@@ -6,8 +6,10 @@ indexes would each write to every resource or run a task per resource.
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Awaitable, Callable
+import random
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +20,7 @@ from penstock_contract import names
 from penstock_operator.runtime.cache import Cache, Key, key_of, service_of
 
 _CREDENTIALS_LIFETIME = timedelta(minutes=10)
+_LONGEST_BACKOFF_SECONDS = 10.0
 CHILDREN = (("apps", "v1", "deployments"), ("", "v1", "services"), ("policy", "v1", "poddisruptionbudgets"))
 _KINDS = {"deployments": "Deployment", "services": "Service", "poddisruptionbudgets": "PodDisruptionBudget"}
 MANAGED = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
@@ -86,6 +89,17 @@ def _login(configuration: Configuration) -> Callable[..., Awaitable[kopf.Connect
     return login
 
 
+class _Backoffs:
+    """Seconds between the attempts of one request, with jitter and without end.
+
+    When kopf's own eight are used up, an API server that says 500 or 503 for a minute ends the operator.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        for exponent in itertools.count():
+            yield min(_LONGEST_BACKOFF_SECONDS, 2.0 ** min(exponent, 10)) * random.uniform(0.8, 1.2)
+
+
 class _NoDiffBase(kopf.DiffBaseStorage):
     """No memory of former states: only create and update handlers ask for it, and it costs a deep copy per event."""
 
@@ -113,6 +127,7 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.server_timeout = 600
     chosen.watching.connect_timeout = 10
     chosen.networking.request_timeout = 30  # the default of 300 s stalls a watch for as long
+    chosen.networking.error_backoffs = _Backoffs()
     chosen.queueing.worker_limit = None  # an idle worker per object keeps its slot: a limit throttles the first list
     chosen.queueing.idle_timeout = 0.05
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from penstock_contract import names
 from penstock_operator.core import pods
 
 
@@ -134,3 +135,23 @@ def test_p90_is_the_nearest_rank(count: int, rank: int) -> None:
 
 def test_p90_is_unknown_without_a_measured_pod() -> None:
     assert pods.startup_p90([pod(), pod(ready=True, deleted=True)]) is None
+
+
+def test_candidates_for_removal_say_what_speaks_for_and_against_them() -> None:
+    serving, leaving, lost = pod(ready=True), pod(ready=True, deleted=True), LOST
+    marked = pod(ready=True)
+    marked["metadata"] |= {"name": "marked", "annotations": {names.DRAINING: "2026-01-01T00:00:10Z"}}
+    found = pods.candidates([serving, leaving, lost, marked], {"marked": 3.0})
+    assert [(one.name, one.ready, one.scheduled, one.work) for one in found] == [
+        ("p", True, True, None),
+        ("p", False, False, None),
+        ("marked", True, True, 3.0),
+    ]
+    assert [one.draining_since for one in found] == [None, None, 1767225610.0]
+    assert found[0].created == "2026-01-01T00:00:00Z"
+
+
+def test_a_mark_made_by_hand_that_is_no_time_is_as_old_as_can_be() -> None:
+    seen = pod(ready=True)
+    seen["metadata"]["annotations"] = {names.DRAINING: "yes"}
+    assert pods.candidates([seen], {})[0].draining_since == 0.0

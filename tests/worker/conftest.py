@@ -166,9 +166,11 @@ class Served:
         self.replica.failed = True
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Served]]:
-    """Serve a checkpoint folder, with flags as keywords; stopped after the test."""
+Serve = Callable[..., Served]
+
+
+def _serving() -> Iterator[Serve]:
+    """A function that serves a checkpoint folder, with flags as keywords; all is stopped in the end."""
     running: list[Served] = []
 
     def start(model: Path, **flags: Any) -> Served:
@@ -180,20 +182,20 @@ def serve() -> Iterator[Callable[..., Served]]:
         served.close()
 
 
+serve = pytest.fixture(_serving)
+serve_module = pytest.fixture(scope="module")(_serving)
+
+
 @pytest.fixture(scope="module")
-def served(qwen: Path) -> Iterator[Served]:
+def served(serve_module: Serve, qwen: Path) -> Served:
     """A shared worker that runs as fast as it can."""
-    worker = Served(qwen, max_num_seqs=8)
-    yield worker
-    worker.close()
+    return serve_module(qwen, max_num_seqs=8)
 
 
 @pytest.fixture(scope="module")
-def slow(qwen: Path, slow_profile: Profile) -> Iterator[Served]:
+def slow(serve_module: Serve, qwen: Path, slow_profile: Profile) -> Served:
     """A shared worker on the slow emulated device."""
-    worker = Served(qwen, profile=slow_profile)
-    yield worker
-    worker.close()
+    return serve_module(qwen, profile=slow_profile)
 
 
 MakeRequest = Callable[..., Request]

@@ -165,6 +165,9 @@ LONG = [5] * 3000
         ({"prompt": "x", "temperature": -1}, 400, "temperature", "greater than or equal to 0"),
         ({"prompt": "x", "temperature": float("nan")}, 400, "temperature", "finite"),
         ({"prompt": "x", "top_p": 0}, 400, "top_p", "greater than 0"),
+        ({"prompt": "\ud800"}, 400, None, "not Unicode"),
+        ({"prompt": "x", "stop_token_ids": [512]}, 400, "stop_token_ids", "512 is outside the vocabulary of 512"),
+        ({"prompt": "x", "max_tokens": 3, "min_tokens": 4}, 400, "min_tokens", "at most max_tokens, 3"),
         ({"prompt": "x", "logprobs": 5}, 400, "logprobs", "not supported"),
         ({"prompt": "x", "echo": True}, 400, "echo", "not supported"),
         ({"prompt": "x", "presence_penalty": 0.5}, 400, "presence_penalty", "not supported"),
@@ -208,6 +211,16 @@ def test_errors_reach_the_client_as_its_own(client):
 def test_neutral_and_unknown_fields_are_ignored(served):
     neutral = {"presence_penalty": 0.0, "logit_bias": {}, "logprobs": None, "echo": False, "best_of": 1, "n": 1}
     assert served.complete(prompt="x", max_tokens=1, user="me", made_up={"a": 1}, **neutral).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [{"top_k": 10**30}, {"top_k": -1}, {"temperature": 1e-320}, {"seed": -(2**63)}, {"stop_token_ids": [511] * 99}],
+)
+def test_extreme_values_are_served(served, extreme):
+    answer = served.complete(**{"prompt": [5], "max_tokens": 3, "temperature": 1, "min_tokens": 2} | extreme)
+    assert answer.status_code == 200
+    assert answer.json()["usage"]["completion_tokens"] >= 2
 
 
 def test_other_paths_and_methods(served):

@@ -135,7 +135,7 @@ async def read_json(request: web.Request) -> Any:
     """
     try:
         return json.loads(await request.read())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"The body is not JSON: {error}.") from error
 
 

@@ -223,7 +223,8 @@ def _eos_ids(raw: dict[str, Any], folder: Path) -> tuple[int, ...]:
     value = _read_json(generation).get("eos_token_id") if generation.is_file() else None
     value = raw.get("eos_token_id") if value is None else value
     ids = value if isinstance(value, list) else [] if value is None else [value]
-    return tuple(int(token) for token in ids)
+    # Some checkpoints name ids of a bigger tokenizer; the model cannot produce those.
+    return tuple(token for token in ids if isinstance(token, int) and 0 <= token < raw["vocab_size"])
 
 
 def _count(raw: dict[str, Any], key: str, path: Path, *, default: int | None = None) -> int:

@@ -184,10 +184,7 @@ def _choice(replica: Replica, body: GenerationRequest, prompt: list[int], *, ind
             param="messages" if isinstance(body, ChatRequest) else "prompt",
             code="context_length_exceeded",
         )
-    request = Request(
-        uuid.uuid4().hex,
-        list(prompt),
-        body.sampling(max_tokens=limit, eos_ids=replica.model.eos_ids, choice=choice),
-        arrived_at=time.monotonic(),
-    )
+    model = replica.model
+    sampling = body.sampling(max_tokens=limit, eos_ids=model.eos_ids, vocab=model.vocab, choice=choice)
+    request = Request(uuid.uuid4().hex, list(prompt), sampling, arrived_at=time.monotonic())
     return Choice(index, request, prompt, Detokenizer(replica.text, body.stop_strings))

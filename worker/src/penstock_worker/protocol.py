@@ -31,6 +31,7 @@ _UNSUPPORTED: Final[dict[str, tuple[Any, ...]]] = {
     "structured_outputs": (None,),
     "use_beam_search": (None, False),
 }
+_LOWEST_TEMPERATURE: Final = 1e-5  # below it, as in vLLM, sampling is greedy
 _DEFAULT_MAX_TOKENS: Final = 16  # of completions, as OpenAI documents it; a chat may fill the context
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -80,14 +81,32 @@ class GenerationRequest(BaseModel):
         """Most output tokens, with `room` tokens left in the model's context."""
         return min(_DEFAULT_MAX_TOKENS, room) if self.max_tokens is None else self.max_tokens
 
-    def sampling(self, *, max_tokens: int, eos_ids: tuple[int, ...], choice: int) -> Sampling:
-        """Sampling of one choice; choices of one seed differ, and all draws of a seed repeat."""
+    def sampling(self, *, max_tokens: int, eos_ids: tuple[int, ...], vocab: int, choice: int) -> Sampling:
+        """Sampling of one choice; choices of one seed differ, and all draws of a seed repeat.
+
+        Args:
+            max_tokens: most output tokens.
+            eos_ids: the model's end-of-sequence ids.
+            vocab: size of the vocabulary; what the engine gets lies within it.
+            choice: number of the choice of its prompt.
+
+        Raises:
+            RequestError: a value does not fit the model or another value.
+        """
+        if self.min_tokens > max_tokens:
+            raise RequestError(f"`min_tokens`: must be at most max_tokens, {max_tokens}.", param="min_tokens")
+        if self.stop_token_ids and max(self.stop_token_ids) >= vocab:
+            raise RequestError(
+                f"`stop_token_ids`: {max(self.stop_token_ids)} is outside the vocabulary of {vocab}.",
+                param="stop_token_ids",
+            )
         stop_ids = frozenset(self.stop_token_ids or ()) | frozenset(() if self.ignore_eos else eos_ids)
+        temperature = 1.0 if self.temperature is None else self.temperature
         return Sampling(
             max_tokens=max_tokens,
             min_tokens=self.min_tokens,
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_k=max(0, self.top_k or 0),
+            temperature=temperature if temperature >= _LOWEST_TEMPERATURE else 0.0,
+            top_k=min(max(0, self.top_k or 0), vocab),
             top_p=1.0 if self.top_p is None else self.top_p,
             seed=(secrets.randbits(63) if self.seed is None else self.seed) + choice,
             stop_ids=stop_ids,

@@ -64,8 +64,15 @@ class Text:
             raise CheckpointError(f"{folder}: chat template cannot be read ({error})") from error
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
-        """Token ids of a text, with what the tokenizer adds around it if `special`."""
-        return list(self._tokenizer.encode(text, add_special_tokens=special).ids)
+        """Token ids of a text, with what the tokenizer adds around it if `special`.
+
+        Raises:
+            RequestError: the text is not text (JSON can spell half a surrogate pair).
+        """
+        try:
+            return list(self._tokenizer.encode(text, add_special_tokens=special).ids)
+        except TypeError as error:
+            raise RequestError("The text holds characters that are not Unicode.") from error
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""

@@ -84,11 +84,16 @@ class TestRights:
     def test_namespaced_roles_grant_what_the_cluster_role_grants(self, render: Render, name: str) -> None:
         whole, parts = render(), render({"watchNamespaces": ["team-a", "team-b"]})
         assert rules(whole, "Role", name) == rules(parts, "ClusterRole", name) == []
-        assert rules(parts, "Role", name) == rules(whole, "ClusterRole", name) * 2
+        assert rules(parts, "Role", name) == rules(whole, "ClusterRole", name) * 3
         bound = [
             item["metadata"]["namespace"] for item in parts.kind("RoleBinding") if item["metadata"]["name"] == name
         ]
-        assert bound == ["team-a", "team-b"]
+        assert bound == ["team-a", "team-b", "penstock-system"], "the operator looks for gateways beside itself"
+
+    def test_the_own_namespace_may_be_served_and_is_not_named_twice(self, render: Render) -> None:
+        rendered = render({"watchNamespaces": ["penstock-system", "team-a"]})
+        assert environment(rendered, "penstock-operator")["PENSTOCK_NAMESPACES"] == "penstock-system,team-a"
+        assert len(rules(rendered, "Role", "penstock-operator")) == 2
 
     def test_nothing_of_the_whole_cluster_is_needed(self, render: Render) -> None:
         values = {"crds": {"install": False}, "rbac": {"aggregateRoles": False}, "watchNamespaces": ["team-a"]}
@@ -105,7 +110,7 @@ class TestOperator:
         settings = Settings.from_environment(environment(render(ci="full"), "llm-operator"))
         assert settings == Settings(
             prometheus_url="https://prometheus.example:9090/path",
-            namespaces=("team-a",),
+            namespaces=("team-a", "penstock-system"),
             prometheus_token_file=Path("/etc/penstock/prometheus-token/token"),
             prometheus_ca_file=Path("/etc/penstock/prometheus-ca/ca.crt"),
             tick_seconds=2.5,
@@ -131,7 +136,7 @@ class TestGateway:
     def test_it_reads_what_the_chart_writes(self, render: Render) -> None:
         settings = GatewaySettings.from_environment(environment(render(ci="full"), "llm-gateway"))
         assert settings == GatewaySettings(
-            namespaces=("team-a",),
+            namespaces=("team-a", "penstock-system"),
             api_keys_file=Path("/etc/penstock/api-keys/keys"),
             drain_seconds=600,
             held_bodies_bytes=512 << 20,

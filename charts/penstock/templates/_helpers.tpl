@@ -100,3 +100,15 @@ tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
+
+{{- /*
+Namespaces that are served, as JSON; an empty list is all of them. Where gateways run, their own namespace is one of
+them, since the operator finds them by their pods.
+*/ -}}
+{{- define "penstock.namespaces" -}}
+{{- $chosen := .Values.watchNamespaces -}}
+{{- if and $chosen .Values.gateway.enabled -}}
+{{- $chosen = append $chosen .Release.Namespace | uniq -}}
+{{- end -}}
+{{- toJson $chosen -}}
+{{- end -}}

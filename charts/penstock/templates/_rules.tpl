@@ -6,7 +6,7 @@ audit log fails for a request beyond these rules, and for a verb here that no re
 {{- define "penstock.operatorRules" -}}
 - apiGroups: [inference.penstock.dev]
   resources: [inferenceservices]
-  verbs: [list, watch]
+  verbs: [get, list, watch]
 - apiGroups: [inference.penstock.dev]
   resources: [inferenceservices/status]
   verbs: [patch]

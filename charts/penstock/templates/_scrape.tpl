@@ -11,7 +11,7 @@ scrape_configs:
   honor_labels: false
   kubernetes_sd_configs:
   - role: pod
-    {{- with .Values.watchNamespaces }}
+    {{- with include "penstock.namespaces" . | fromJsonArray }}
     namespaces:
       names:
         {{- toYaml . | nindent 8 }}

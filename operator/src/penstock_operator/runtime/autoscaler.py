@@ -4,14 +4,15 @@ A tick asks the metrics source once for the whole cluster, decides every service
 what changed: `/scale`, the autoscaler's part of the status, an event. Ticks never overlap; one that takes too long
 makes the next ones count as overruns, and what is not written after a while is left to the next tick, so that an API
 server that is away stops no decision. Memory lives here and is keyed by uid, so that a resource deleted and created
-again starts afresh.
+again starts afresh. At rest a service costs its decision and no more: what is written for it is worked out anew only
+when something moved that it is made of.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +22,10 @@ from penstock_operator.api import InferenceService
 from penstock_operator.core import naming, pods
 from penstock_operator.core.desired import Owner
 from penstock_operator.core.drift import covers
+from penstock_operator.core.handover import autoscaler_owns_replicas
 from penstock_operator.core.observe import observe
-from penstock_operator.core.policy import cost_per_replica_hour, objectives, scaling_policy
 from penstock_operator.core.ports import Kube
-from penstock_operator.core.scaling import Decision, Memory, Observation, Policy, decide
+from penstock_operator.core.scaling import Decision, Memory, Observation, decide
 from penstock_operator.core.scaling.signals import View
 from penstock_operator.core.scalingstatus import (
     decision_status,
@@ -40,23 +41,26 @@ from penstock_operator.runtime.events import condition_events
 from penstock_operator.runtime.gateways import Doors, Gateways
 from penstock_operator.runtime.measure import Measure, attainment
 from penstock_operator.runtime.metrics import Metrics
+from penstock_operator.runtime.terms import Promise, Terms, terms_of
 
 Manifest = dict[str, Any]
 _LOG = logging.getLogger("penstock.autoscale")
 _SLA_PERIOD_SECONDS = 30.0
 _LONGEST_GAP_SECONDS = 60.0
 _LONGEST_WRITES_SECONDS = 20.0
-Promise = tuple[str, int]
+_SLICE = 50
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What one tick found out about one service."""
+    """What one tick found out about one service; `basis` is all that its scale and status are made of."""
 
     key: Key
-    service: InferenceService
+    terms: Terms
     raw: Manifest
-    policy: Policy | None = None
+    deployment: Manifest
+    pods: list[Manifest]
+    basis: tuple[object, ...]
     seen: Observation | None = None
     decision: Decision | None = None
 
@@ -95,6 +99,8 @@ class Autoscaler:
         self._memory: dict[str, Memory] = {}
         self._attainment: dict[Promise, list[Attainment] | None] = {}
         self._failing: dict[Key, str] = {}
+        self._terms: dict[Key, Terms] = {}
+        self._settled: dict[Key, tuple[object, ...]] = {}
         self._sla_at = float("-inf")
         self._tick_at: float | None = None
 
@@ -103,34 +109,45 @@ class Autoscaler:
         now = self._clock()
         gateway_pods = pods.live(self._cache.pods(GATEWAYS))
         view, doors = await asyncio.gather(self._measure.view(now), self._gateways.read(gateway_pods, now))
-        services = [
-            (key, service)
-            for key in self._cache.keys(names.KIND)
-            if isinstance(service := self._cache.service(key), InferenceService)
-        ]
-        new = any(_promise(service) not in self._attainment for _, service in services)
+        services = [(key, terms) for key in self._cache.keys(names.KIND) if (terms := self._agreed(key)) is not None]
+        new = any(terms.promise not in self._attainment for _, terms in services)
         if new or now - self._sla_at >= _SLA_PERIOD_SECONDS:
             await self._measure_sla(services)
             self._sla_at = now
-        outcomes = [
-            outcome for key, service in services if (outcome := self._outcome(key, service, Sight(view, doors), now))
-        ]
-        self._account(outcomes, now)
+        elapsed = 0.0 if self._tick_at is None else min(_LONGEST_GAP_SECONDS, max(0.0, now - self._tick_at))
+        self._tick_at = now
+        due = []
+        async for key, terms in _in_slices(services):
+            outcome = self._outcome(key, terms, Sight(view, doors), now)
+            if outcome is not None:
+                self._account(outcome, elapsed)
+                if self._settled.get(key) != outcome.basis:
+                    due.append(outcome)
         try:
             async with asyncio.timeout(_LONGEST_WRITES_SECONDS):
-                await asyncio.gather(*(self._carry_out(outcome, now) for outcome in outcomes))
+                await asyncio.gather(*(self._carry_out(outcome, now) for outcome in due))
         except TimeoutError:
             self._metrics.add("reconcile_errors", 1, "Timeout")
-        self._prune({service.metadata.uid for _, service in services})
+        self._prune({terms.service.metadata.uid for _, terms in services})
 
     def forget(self, key: Key) -> None:
         """Drop what is known of a service that is gone."""
-        self._failing.pop(key, None)
+        for known in (self._failing, self._terms, self._settled):
+            known.pop(key, None)
         self._metrics.forget(key)
 
-    def _outcome(self, key: Key, service: InferenceService, sight: Sight, now: float) -> _Outcome | None:
+    def _agreed(self, key: Key) -> Terms | None:
+        """The terms of a service; None when its spec cannot be read."""
+        service, known = self._cache.service(key), self._terms.get(key)
+        if not isinstance(service, InferenceService):
+            return None
+        if known is None or known.service is not service:
+            known = self._terms[key] = terms_of(service)
+        return known
+
+    def _outcome(self, key: Key, terms: Terms, sight: Sight, now: float) -> _Outcome | None:
         try:
-            return self._decide(key, service, sight, now)
+            return self._decide(key, terms, sight, now)
         except Exception:  # noqa: BLE001 - a bug in one service must not stop the others
             self._failed(key, "Bug")
             return None
@@ -144,59 +161,64 @@ class Autoscaler:
                 "tick_failed namespace=%s name=%s reason=%s error=%s", *key, reason, detail, exc_info=reason == "Bug"
             )
 
-    def _decide(self, key: Key, service: InferenceService, sight: Sight, now: float) -> _Outcome | None:
-        raw = self._cache.get(names.KIND, key)
-        if raw is None or raw["metadata"].get("deletionTimestamp"):
-            return None
-        policy = scaling_policy(service.spec)
-        uid = service.metadata.uid
+    def _decide(self, key: Key, terms: Terms, sight: Sight, now: float) -> _Outcome | None:
+        raw, uid = self._cache.get(names.KIND, key), terms.service.metadata.uid
+        if raw is None or raw["metadata"].get("deletionTimestamp") or self._cache.service(key) is not terms.service:
+            return None  # gone, or edited since the tick began
         deployment = self._cache.get("Deployment", (key[0], naming.child_name(key[1])))
         if deployment is None or not Owner(*key, uid).controls(deployment):
             return None
-        if policy is None:
-            return _Outcome(key, service, raw)
-        seen = observe(
-            key, deployment=deployment, pods=self._cache.pods(key), view=sight.view, door=sight.doors.of(key)
-        )
-        decision, self._memory[uid] = decide(policy, seen, self._memory.get(uid, Memory()), now)
-        return _Outcome(key, service, raw, policy, seen, decision)
+        workers = self._cache.pods(key)
+        basis: tuple[object, ...] = (raw, deployment, workers, terms, self._attainment.get(terms.promise))
+        if terms.policy is None:
+            return _Outcome(key, terms, raw, deployment, workers, basis)
+        seen = observe(key, deployment=deployment, pods=workers, view=sight.view, door=sight.doors.of(key))
+        decision, self._memory[uid] = decide(terms.policy, seen, self._memory.get(uid, Memory()), now)
+        states = {name: signal.state for name, signal in seen.signals().items()}
+        basis = (*basis, decision, states, seen.source_error)
+        return _Outcome(key, terms, raw, deployment, workers, basis, seen, decision)
 
     async def _carry_out(self, outcome: _Outcome, now: float) -> None:
+        decision, seen, service = outcome.decision, outcome.seen, outcome.terms.service
         async with self._slots:
             try:
-                if outcome.decision is None or outcome.seen is None:
+                if decision is None or seen is None:
                     await self._actuator.release(outcome.key)
                 else:
-                    await self._actuator.carry_out(outcome.raw, outcome.service, outcome.decision, outcome.seen, now)
-                await self._status(outcome, now)
+                    await self._actuator.carry_out(outcome.raw, service, decision, seen, now)
+                told = await self._status(outcome, now)
             except KubeError as error:
                 self._failed(outcome.key, error.reason, error)
             except Exception:  # noqa: BLE001 - as in `_outcome`
                 self._failed(outcome.key, "Bug")
             else:
                 self._failing.pop(outcome.key, None)
+                if not told and _reached(outcome):
+                    self._settled[outcome.key] = outcome.basis
 
-    async def _status(self, outcome: _Outcome, now: float) -> None:
+    async def _status(self, outcome: _Outcome, now: float) -> bool:
+        """Write the autoscaler's part of the status; returns whether it said something new."""
         raw = self._cache.get(names.KIND, outcome.key) or outcome.raw
         live = raw.get("status") or {}
         before = live.get("conditions") or []
-        measured = self._attainment.get(_promise(outcome.service))
+        measured = self._attainment.get(outcome.terms.promise)
         generation = int(raw["metadata"].get("generation") or 0)
         status: Manifest
-        if outcome.policy is None or outcome.seen is None or outcome.decision is None:
-            found, status = manual_verdicts(measured), {"desiredReplicas": outcome.service.spec.replicas}
+        policy = outcome.terms.policy
+        if policy is None or outcome.seen is None or outcome.decision is None:
+            found, status = manual_verdicts(measured), {"desiredReplicas": outcome.terms.service.spec.replicas}
         else:
-            found = verdicts(outcome.policy, outcome.decision, outcome.seen, measured)
+            found = verdicts(policy, outcome.decision, outcome.seen, measured)
             status = {
                 "desiredReplicas": outcome.decision.replicas,
                 "decision": self._decision_status(outcome, live, now),
             }
-            if learned := self._learned(outcome.key, live):
+            if learned := self._learned(outcome, live):
                 status["learned"] = learned
         conditions = timed(found, before, generation=generation, now=rfc3339(now))
         status["conditions"] = conditions
         if covers(live, status):
-            return
+            return False
         manifest = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
@@ -208,6 +230,7 @@ class Autoscaler:
         for item in condition_events(raw, before, conditions, now=now):
             await self._kube.create_event(item)
             _LOG.info("transition namespace=%s name=%s reason=%s", *outcome.key, item["reason"])
+        return True
 
     def _decision_status(self, outcome: _Outcome, live: Manifest, now: float) -> Manifest:
         assert outcome.decision is not None
@@ -215,56 +238,55 @@ class Autoscaler:
         same_count = live.get("desiredReplicas") == outcome.decision.replicas
         return decision_status(outcome.decision, outcome.seen, live.get("decision") if same_count else None, now=now)
 
-    def _learned(self, key: Key, live: Manifest) -> Manifest | None:
+    @staticmethod
+    def _learned(outcome: _Outcome, live: Manifest) -> Manifest | None:
         """Start-up time, refreshed when it moved by more than a tenth."""
-        seconds = pods.startup_p90(self._cache.pods(key))
+        seconds = pods.startup_p90(outcome.pods)
         known = (live.get("learned") or {}).get("startupSecondsP90")
         if seconds is None or (known and abs(seconds - known) <= max(1.0, 0.1 * known)):
             return dict(live["learned"]) if live.get("learned") else None
         return {"startupSecondsP90": round(seconds)}
 
-    async def _measure_sla(self, services: list[tuple[Key, InferenceService]]) -> None:
-        wanted = [
-            (objective.metric, service.spec.sla.window_seconds)
-            for _, service in services
-            if service.spec.sla is not None
-            for objective in objectives(service.spec)
-        ]
+    async def _measure_sla(self, services: list[tuple[Key, Terms]]) -> None:
+        wanted = [(one.metric, terms.window_seconds) for _, terms in services for one in terms.objectives]
         histograms = await self._measure.histograms(wanted)
-        self._attainment = {
-            _promise(service): attainment(
-                key,
-                objectives(service.spec),
-                histograms,
-                window_seconds=service.spec.sla.window_seconds if service.spec.sla is not None else 0,
-            )
-            for key, service in services
-        }
+        found: dict[Promise, list[Attainment] | None] = {}
+        async for key, terms in _in_slices(services):
+            met = attainment(key, terms.objectives, histograms, window_seconds=terms.window_seconds)
+            found[terms.promise] = met
+        self._attainment = found
 
-    def _account(self, outcomes: list[_Outcome], now: float) -> None:
-        """Metrics of the tick: decisions, accelerator-seconds from scheduled to deleted, cost."""
-        elapsed = 0.0 if self._tick_at is None else min(_LONGEST_GAP_SECONDS, max(0.0, now - self._tick_at))
-        self._tick_at = now
-        for outcome in outcomes:
-            holding = pods.scheduled(self._cache.pods(outcome.key))
-            accelerators = outcome.service.spec.runtime.accelerator.count * holding
-            self._metrics.add("accelerator_seconds", accelerators * elapsed, *outcome.key)
-            price = cost_per_replica_hour(outcome.service.spec)
-            self._metrics.show("cost_per_hour", None if price is None else price * holding, *outcome.key)
-            if outcome.decision is None or outcome.seen is None:
-                self._metrics.undecided(outcome.key)
-                continue
-            self._metrics.decision(outcome.key, outcome.decision, outcome.seen)
-            served, per_million = outcome.seen.generated_tokens, None
-            if price is not None and served.fresh and served.value > 0:
-                per_million = price * holding / (served.value * 3600) * 1e6
-            self._metrics.show("cost_per_million_tokens", per_million, *outcome.key)
+    def _account(self, outcome: _Outcome, elapsed: float) -> None:
+        """Metrics of one service: its decision, accelerator-seconds from scheduled to deleted, cost."""
+        key, seen, price = outcome.key, outcome.seen, outcome.terms.price
+        holding, served = pods.scheduled(outcome.pods), 0.0
+        if outcome.decision is None or seen is None:
+            self._metrics.undecided(key)
+        else:
+            self._metrics.decision(key, outcome.decision, seen)
+            served = seen.generated_tokens.value if seen.generated_tokens.fresh else 0.0
+        self._metrics.account(
+            key,
+            accelerator_seconds=outcome.terms.service.spec.runtime.accelerator.count * holding * elapsed,
+            cost_per_hour=None if price is None else price * holding,
+            cost_per_million_tokens=price * holding / (served * 3600) * 1e6 if price is not None and served else None,
+        )
 
     def _prune(self, uids: set[str]) -> None:
         for uid in self._memory.keys() - uids:
             del self._memory[uid]
 
 
-def _promise(service: InferenceService) -> Promise:
-    """Uid and generation: what was measured of other objectives, or of a namesake, is not of this promise."""
-    return service.metadata.uid, service.metadata.generation
+def _reached(outcome: _Outcome) -> bool:
+    """Whether the count is as decided, and ours: then there is nothing to carry out until something moves."""
+    if outcome.decision is None or outcome.seen is None or not outcome.decision.act:
+        return True
+    return outcome.decision.replicas == outcome.seen.replicas and autoscaler_owns_replicas(outcome.deployment)
+
+
+async def _in_slices(services: list[tuple[Key, Terms]]) -> AsyncIterator[tuple[Key, Terms]]:
+    """Each in turn, with a breath now and then: thousands in one go keep probes and watch events waiting."""
+    for number, item in enumerate(services, start=1):
+        yield item
+        if number % _SLICE == 0:
+            await asyncio.sleep(0)

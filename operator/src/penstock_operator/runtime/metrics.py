@@ -33,6 +33,7 @@ class Metrics:
         self._families = {metric.name: _family(metric, self.registry) for metric in OPERATOR}
         self._predicted: dict[Key, frozenset[str]] = {}  # counts shown, by service that was ever decided
         self._decided: dict[Key, tuple[object, object]] = {}
+        self._costs: dict[Key, tuple[float | None, float | None]] = {}
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge."""
@@ -72,17 +73,35 @@ class Metrics:
                 for state in SignalState:
                     self.set("signal_state", float(current is state), *key, name, state.value)
 
+    def account(
+        self,
+        key: Key,
+        *,
+        accelerator_seconds: float,
+        cost_per_hour: float | None,
+        cost_per_million_tokens: float | None,
+    ) -> None:
+        """Add accelerator-seconds held since the last call, and show what they cost; None is not known."""
+        costs = (cost_per_hour, cost_per_million_tokens)
+        if accelerator_seconds or key not in self._costs:
+            self.add("accelerator_seconds", accelerator_seconds, *key)
+        if costs != self._costs.get(key):
+            self._costs[key] = costs
+            self.show("cost_per_hour", cost_per_hour, *key)
+            self.show("cost_per_million_tokens", cost_per_million_tokens, *key)
+
     def undecided(self, key: Key) -> None:
         """Drop what is known of autoscaled services only, when a service is not autoscaled any more."""
         if self._predicted.pop(key, None) is not None:
             self._decided.pop(key, None)
+            self._costs.pop(key, None)
             for name in _OF_DECISIONS:
                 self._drop(self._families[_PREFIX + name], key)
 
     def forget(self, key: Key) -> None:
         """Drop all series of a service that is gone."""
-        self._predicted.pop(key, None)
-        self._decided.pop(key, None)
+        for known in (self._predicted, self._decided, self._costs):
+            known.pop(key, None)
         for family in self._families.values():
             if family._labelnames[:2] == ("namespace", "inferenceservice"):  # noqa: SLF001 - no public accessor
                 self._drop(family, key)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOB: Final = "penstock-worker"
+GATEWAY_JOB: Final = "penstock-gateway"
 HTTP_PORT_NAME: Final = "http"
 
 
@@ -42,10 +43,31 @@ def configuration(*, kubeconfig: Path, scrape_interval_seconds: float) -> str:
                 "scrape_timeout": interval,
                 "evaluation_interval": interval,
             },
-            "scrape_configs": [worker],
+            "scrape_configs": [worker, _gateway(kubeconfig)],
         },
         sort_keys=False,
     )
+
+
+def _gateway(kubeconfig: Path) -> dict[str, Any]:
+    """The job of the gateways. They speak for several services, so namespace and service are labels of their own."""
+    selector = f"{names.LABEL_NAME}={names.GATEWAY_NAME}"
+    port = "__meta_kubernetes_pod_container_port_number"
+    return {
+        "job_name": GATEWAY_JOB,
+        "honor_labels": False,
+        "kubernetes_sd_configs": [
+            {
+                "role": "pod",
+                "kubeconfig_file": str(kubeconfig),
+                "selectors": [{"role": "pod", "label": selector}],
+            }
+        ],
+        "relabel_configs": [
+            {"source_labels": [port], "action": "keep", "regex": str(names.GATEWAY_ADMIN_PORT)},
+            {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": names.LABEL_POD},
+        ],
+    }
 
 
 def _worker_rules() -> list[dict[str, Any]]:

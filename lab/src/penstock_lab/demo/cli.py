@@ -15,8 +15,8 @@ from penstock_lab.demo.run import DemoError, perform
 from penstock_lab.demo.scenario import PROFILE, Scenario
 from penstock_lab.demo.stage import StageError, stage
 from penstock_lab.demo.summary import Result
+from penstock_lab.install import InstallError
 from penstock_lab.kubectl import KubectlError
-from penstock_lab.operator import OperatorError
 
 _ROOT = Path(penstock_lab.__file__).resolve().parents[3]
 
@@ -34,11 +34,11 @@ def demo(out: Path) -> None:
     click.echo(
         f"The workers run a real engine on an EMULATED device ({PROFILE.name}): token rates show scaling, not speed."
     )
-    scenario = Scenario(examples=examples, crds=_ROOT / "crds", out=out)
+    scenario = Scenario(examples=examples, out=out)
     try:
         with stage(scenario, say=_say) as staged:
             result = asyncio.run(perform(staged, scenario, say=_say))
-    except (StageError, DemoError, ClusterError, KubectlError, OperatorError) as error:
+    except (StageError, DemoError, ClusterError, KubectlError, InstallError) as error:
         click.echo(f"DEMO FAILED: {error}", err=True)
         sys.exit(1)
     _tell(result, result.write(out))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from penstock_lab.demo.scenario import NAMESPACE, SEED, SERVICE, VOCABULARY, Scenario
@@ -13,7 +14,6 @@ from penstock_lab.demo.watch import SERVICES, Point, condition, decisions, follo
 from penstock_lab.kube import Kube
 from penstock_lab.load import client
 from penstock_lab.load.schedule import plan
-from penstock_lab.load.targets import ReadyPods
 
 _READY_DEADLINE_SECONDS = 90.0
 _POLL_SECONDS = 0.5
@@ -30,7 +30,7 @@ async def perform(stage: Stage, scenario: Scenario, *, say: Callable[[str], None
         DemoError: the service did not become ready.
     """
     async with Kube.from_kubeconfig(stage.cluster.kubeconfig) as kube:
-        await _until_ready(kube, stage, say)
+        await _until_ready(kube, say)
         planned = plan(scenario.phases, scenario.lengths, vocabulary=VOCABULARY, seed=SEED)
         seconds = sum(phase.seconds for phase in scenario.phases)
         say(f"load: {len(planned)} requests in {seconds:.0f} s, open loop: " + _phases(scenario))
@@ -51,8 +51,7 @@ async def perform(stage: Stage, scenario: Scenario, *, say: Callable[[str], None
             follow(kube, namespace=NAMESPACE, service=SERVICE, start=start, on_point=sampled, on_change=changed)
         )
         try:
-            async with ReadyPods(kube, namespace=NAMESPACE, service=SERVICE) as pods:
-                outcomes = await client.run(planned, pick=pods.pick, model=SERVICE)
+            outcomes = await client.run(planned, pick=_in_turn(stage.gateways), model=SERVICE)
             say("load ended; waiting for the replicas that are no longer needed to go")
             ended.set()
             with suppress(TimeoutError):  # the result says that it did not scale down
@@ -64,15 +63,22 @@ async def perform(stage: Stage, scenario: Scenario, *, say: Callable[[str], None
         return Result(outcomes, points, await decisions(kube, namespace=NAMESPACE, service=SERVICE), price)
 
 
-async def _until_ready(kube: Kube, stage: Stage, say: Callable[[str], None]) -> None:
+def _in_turn(urls: Sequence[str]) -> Callable[[], Awaitable[str]]:
+    order = itertools.cycle(urls)
+
+    async def pick() -> str:
+        return next(order)
+
+    return pick
+
+
+async def _until_ready(kube: Kube, say: Callable[[str], None]) -> None:
     say("waiting for the first worker to be ready")
     try:
         async with asyncio.timeout(_READY_DEADLINE_SECONDS):
-            while await condition(kube, namespace=NAMESPACE, service=SERVICE, kind="Ready") != "True":
-                if stage.operator.returncode is not None:
-                    raise DemoError(
-                        f"the operator ended with code {stage.operator.returncode}; see {stage.operator.log}"
-                    )
+            while (  # noqa: ASYNC110 - the condition lives in the API server
+                await condition(kube, namespace=NAMESPACE, service=SERVICE, kind="Ready") != "True"
+            ):
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError as error:
         found = await kube.get(SERVICES, SERVICE, namespace=NAMESPACE)

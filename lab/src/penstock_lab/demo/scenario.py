@@ -36,7 +36,6 @@ class Scenario:
 
     Attributes:
         examples: folder of manifests that are applied.
-        crds: folder of the CRD.
         out: folder of everything that is written.
         phases: the load.
         lengths: of its requests.
@@ -44,7 +43,6 @@ class Scenario:
     """
 
     examples: Path
-    crds: Path
     out: Path
     phases: tuple[Phase, ...] = (
         Phase("quiet", 20.0, 2.0),

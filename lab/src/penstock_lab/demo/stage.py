@@ -1,4 +1,4 @@
-"""The stage of the demo: checkpoint, cluster, CRD and examples, operator process; everything taken down at the end."""
+"""The stage of the demo: checkpoint, cluster, chart and examples; everything taken down at the end."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from penstock_contract import names
 from penstock_lab.cluster.local import LocalCluster
-from penstock_lab.demo.scenario import NAMESPACE, PROFILE, VOCABULARY, Scenario
+from penstock_lab.demo.scenario import NAMESPACE, PROFILE, SERVICE, VOCABULARY, Scenario
+from penstock_lab.install import install
 from penstock_lab.kubectl import kubectl
-from penstock_lab.operator import OperatorProcess
 
 
 class StageError(Exception):
@@ -25,11 +26,11 @@ class Stage:
 
     Attributes:
         cluster: the control plane.
-        operator: the operator's process.
+        gateways: base URLs of the demo's service, one per gateway.
     """
 
     cluster: LocalCluster
-    operator: OperatorProcess
+    gateways: tuple[str, ...]
 
 
 @contextmanager
@@ -49,15 +50,13 @@ def stage(scenario: Scenario, *, say: Callable[[str], None]) -> Iterator[Stage]:
     _penstock("model", "make-tiny", str(models / "tiny"), f"--vocab={VOCABULARY}")
     (models / "demo-profile.json").write_text(json.dumps(PROFILE.to_json(), indent=2), encoding="utf-8")
     with LocalCluster("demo", nodes=2, gpus_per_node=4, models=models, report=say) as cluster:
-        kubectl(cluster, "apply", "--server-side", "-f", str(scenario.crds))
-        kubectl(cluster, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        say("helm install penstock: operator and two gateways, as pods, with the rights of the chart")
+        release = install(cluster, values={"operator": {"tickSeconds": 2}})
         kubectl(cluster, "create", "namespace", NAMESPACE)
-        log = scenario.out / "operator.log"
-        log.unlink(missing_ok=True)
-        with OperatorProcess(cluster, log=log) as operator:
-            say(f"kubectl apply -n {NAMESPACE} -f {scenario.examples.name}/")
-            kubectl(cluster, "apply", "-n", NAMESPACE, "-f", str(scenario.examples))
-            yield Stage(cluster, operator)
+        say(f"kubectl apply -n {NAMESPACE} -f {scenario.examples.name}/")
+        kubectl(cluster, "apply", "-n", NAMESPACE, "-f", str(scenario.examples))
+        addresses = [str(pod["status"]["podIP"]) for pod in release.pods("gateway")]
+        yield Stage(cluster, tuple(f"http://{ip}:{names.GATEWAY_PORT}/{NAMESPACE}/{SERVICE}" for ip in addresses))
 
 
 def _penstock(*arguments: str) -> None:

@@ -102,6 +102,21 @@ class KubeClient:
                 return None
             raise
 
+    async def discovered(self, kind: str) -> bool:
+        """Whether the API server's discovery names a kind: for a new CRD that is later than its first answer."""
+        prefix, plural = KINDS[kind]
+        group, _, version = prefix.removeprefix("apis/").partition("/")
+        try:
+            groups = await self._call("GET", "apis")
+            resources = await self._call("GET", f"apis/{group}/{version}")
+        except KubeError as error:
+            if error.status == 404:
+                return False
+            raise
+        return any(item.get("name") == group for item in groups.get("groups") or []) and any(
+            item.get("name") == plural for item in resources.get("resources") or []
+        )
+
     async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
         """Server-side apply; returns the live object."""
         metadata = manifest["metadata"]

@@ -34,6 +34,8 @@ from penstock_operator.runtime.settings import Settings
 _LOG = logging.getLogger("penstock.app")
 _STUCK_TICKS = 12
 _STUCK_QUEUE_SECONDS = 600.0
+_DISCOVERY_SECONDS = 30.0
+_DISCOVERY_POLL_SECONDS = 0.5
 _LISTED = (names.KIND, "Deployment", "Service", "PodDisruptionBudget", "Pod")
 
 
@@ -176,6 +178,7 @@ async def run(settings: Settings) -> None:
     try:
         await runner.setup()
         await web.TCPSite(runner, settings.listen_host, settings.listen_port).start()
+        await _until_discovered(kube)
         await _first_sync(app)
         tasks = [asyncio.create_task(app.work(), name=f"reconcile-{i}") for i in range(settings.workers)]
         tasks.append(asyncio.create_task(app.tick_forever(), name="autoscale"))
@@ -198,6 +201,18 @@ async def run(settings: Settings) -> None:
         await workers.close()
         await kube.close()
         _LOG.info("stopped")
+
+
+async def _until_discovered(kube: KubeClient) -> None:
+    """Wait until discovery names our kind: kopf looks once, at its start, and watches only what it finds then."""
+    deadline = time.monotonic() + _DISCOVERY_SECONDS
+    try:
+        while not await kube.discovered(names.KIND):
+            if time.monotonic() > deadline:
+                raise ConfigurationError(f"the cluster does not know {names.PLURAL}.{names.GROUP}; apply crds/ first")
+            await asyncio.sleep(_DISCOVERY_POLL_SECONDS)
+    except KubeError as error:
+        raise ConfigurationError(f"discovery failed: {error}") from error
 
 
 async def _first_sync(app: App) -> None:

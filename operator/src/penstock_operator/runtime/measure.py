@@ -29,6 +29,12 @@ HISTOGRAMS: Mapping[str, str] = {
     "QueueWait": "penstock_worker_queue_wait_seconds",
     "E2E": "penstock_worker_e2e_seconds",
 }
+AT_THE_DOOR: Mapping[str, str] = {
+    "TTFT": "penstock_gateway_time_to_first_token_seconds",
+    "TPOT": "penstock_gateway_time_per_output_token_seconds",
+    "QueueWait": "penstock_gateway_queue_wait_seconds",
+    "E2E": "penstock_gateway_e2e_seconds",
+}
 Buckets = Mapping[Key, Mapping[float, float]]
 
 
@@ -59,14 +65,30 @@ class Measure:
         self._interval = min(self._interval * 1.1, max(0.5, answer[0].value))
 
     async def histograms(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Buckets | Unavailable]:
-        """Cumulative buckets by (objective metric, window in seconds), for all services."""
+        """Cumulative buckets by (objective metric, window in seconds), for all services.
+
+        What the gateways measured is what clients saw, so it goes before what the workers measured.
+        """
         pairs = sorted(set(wanted))
+        asked = [(pair, table[pair[0]]) for table in (HISTOGRAMS, AT_THE_DOOR) for pair in pairs if pair[0] in table]
         texts = [
-            f"sum by (namespace, inferenceservice, le) (increase({HISTOGRAMS[metric]}_bucket[{window}s]))"
-            for metric, window in pairs
+            f"sum by (namespace, inferenceservice, le) (increase({name}_bucket[{window}s]))"
+            for (_, window), name in asked
         ]
         answers = await asyncio.gather(*(self._source.instant(text) for text in texts))
-        return {pair: _buckets(answer) for pair, answer in zip(pairs, answers, strict=True)}
+        found: dict[tuple[str, int], Buckets | Unavailable] = {}
+        for (pair, _), answer in zip(asked, answers, strict=True):
+            found[pair] = _merged(found.get(pair), _buckets(answer))
+        return found
+
+
+def _merged(workers: Buckets | Unavailable | None, gateways: Buckets | Unavailable) -> Buckets | Unavailable:
+    """Where the gateways saw requests, theirs; a table that could not be had leaves the other."""
+    if workers is None or isinstance(workers, Unavailable):
+        return gateways
+    if isinstance(gateways, Unavailable):
+        return workers
+    return {**workers, **{key: seen for key, seen in gateways.items() if seen.get(math.inf)}}
 
 
 def _buckets(answer: tuple[Sample, ...] | Unavailable) -> Buckets | Unavailable:

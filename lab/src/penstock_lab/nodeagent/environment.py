@@ -73,7 +73,7 @@ def assemble(
     sandbox: Sandbox,
     paths: PathMap,
 ) -> dict[str, str]:
-    """Return the whole environment, with paths of the container rewritten to real ones.
+    """Return the whole environment; what image and pod say is rewritten to real paths, what the machine says is real.
 
     Args:
         machine: What every process on this machine gets.
@@ -84,12 +84,15 @@ def assemble(
         sandbox: The pod.
         paths: Where the container's folders really are.
     """
-    environment = {**machine, "HOSTNAME": sandbox.name, **image}
+    environment = {**machine, "HOSTNAME": sandbox.name} | _rewritten(image, paths)
     if kubeconfig is not None:
         environment["KUBECONFIG"] = kubeconfig
-    environment |= variables
-    environment = {name: paths.rewrite(value) for name, value in environment.items()}
+    environment |= _rewritten(variables, paths)
     return environment | {BIND_ADDRESS_ENV: sandbox.address, POD_MARK: sandbox.uid, **fixed}
+
+
+def _rewritten(variables: Mapping[str, str], paths: PathMap) -> dict[str, str]:
+    return {name: paths.rewrite(value) for name, value in variables.items()}
 
 
 async def _referred(source: dict[str, Any], container: str, *, sandbox: Sandbox, configs: ConfigSource) -> str | None:

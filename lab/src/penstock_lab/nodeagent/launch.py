@@ -96,12 +96,15 @@ async def prepare(container: dict[str, Any], *, sandbox: Sandbox, volumes: Volum
         paths=paths,
     )
     argv = image.command_line(
-        *([environment.expand(word, variables) for word in container.get(key, ())] for key in ("command", "args"))
+        *(
+            [paths.rewrite(environment.expand(word, variables)) for word in container.get(key, ())]
+            for key in ("command", "args")
+        )
     )
     return Launch(
         container_id=container_id,
         image=image,
-        argv=[paths.rewrite(word) for word in argv],
+        argv=argv,  # the image's own words name real programs, wherever this checkout lies
         environment=full,
         paths=paths,
         folder=_working_folder(container, folder, paths),

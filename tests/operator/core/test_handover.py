@@ -1,12 +1,14 @@
 """Who owns `spec.replicas`, and that no hand-over ever loses a replica."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from penstock_contract import names
 from penstock_operator.core.handover import (
+    FOREIGN_SECONDS,
     autoscaler_owns_replicas,
     foreign_scaler,
     owners_of_replicas,
@@ -148,5 +150,12 @@ def test_only_spec_replicas_counts_as_owning_them() -> None:
     ids=["hpa", "keda", "the deployment controller", "another field", "a person", "nobody"],
 )
 def test_a_foreign_scaler_is_an_autoscaler_that_writes_scale(entries: list[dict[str, Any]], found: str | None) -> None:
-    assert foreign_scaler(deployment(*entries)) == found
-    assert foreign_scaler({}) is None
+    assert foreign_scaler(deployment(*entries), now=0.0) == found
+    assert foreign_scaler({}, now=0.0) is None
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(0, "keda"), (FOREIGN_SECONDS - 1, "keda"), (FOREIGN_SECONDS, None)])
+def test_an_autoscaler_that_was_deleted_is_forgotten(seconds: float, found: str | None) -> None:
+    written = entry("keda", subresource="scale") | {"time": "2026-11-21T10:00:00Z"}
+    now = datetime(2026, 11, 21, 10, tzinfo=UTC).timestamp() + seconds
+    assert foreign_scaler(deployment(written), now=now) == found

@@ -70,7 +70,7 @@ def test_a_source_that_is_away_is_named() -> None:
     assert {signal.state for signal in seen.signals().values()} == {SignalState.ABSENT}
 
 
-@pytest.mark.parametrize("generated", [0.0, 5.0])
-def test_requests_that_run_without_tokens_contradict(generated: float) -> None:
-    seen = observe(KEY, deployment=deployment(), pods=[], view=view(generated_tokens={KEY: generated}))
-    assert (seen.generated_tokens.state is SignalState.CONTRADICTORY) == (generated == 0)
+@pytest.mark.parametrize("steps", [0.0, 5.0])
+def test_requests_that_run_while_no_engine_steps_contradict(steps: float) -> None:
+    seen = observe(KEY, deployment=deployment(), pods=[], view=view(steps={KEY: steps}))
+    assert (seen.generated_tokens.state is SignalState.CONTRADICTORY) == (steps == 0)

@@ -77,7 +77,7 @@ async def test_histograms_are_asked_once_per_metric_and_window() -> None:
     source = Source(lambda _: ())
     found = await Measure(source).histograms([("TTFT", 60), ("TPOT", 60), ("TTFT", 60), ("TTFT", 3600)])
     assert set(found) == {("TTFT", 60), ("TPOT", 60), ("TTFT", 3600)}
-    assert len(source.asked) == 3
+    assert len(source.asked) == 6, "of the workers and of the gateways"
     assert all("sum by (namespace, inferenceservice, le) (increase(" in text for text in source.asked)
     assert any("penstock_worker_time_to_first_token_seconds_bucket[3600s]" in text for text in source.asked)
 

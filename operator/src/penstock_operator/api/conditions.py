@@ -35,7 +35,7 @@ class ConditionType(_Explained):
 
     READY = "Ready", "Summary: requests are served as declared. If not, it has the reason of what fails."
     ACCEPTED = "Accepted", "The specification is valid beyond what the API server checks."
-    AVAILABLE = "Available", "At least the smallest allowed number of replicas is ready."
+    AVAILABLE = "Available", "At least one replica is ready to serve."
     PROGRESSING = "Progressing", "The replicas run, or are on their way to run, what the specification says."
     SLA_MET = "SLAMet", "Every objective kept its error budget over the window."
     SCALING_ACTIVE = "ScalingActive", "The signals are usable and the number of replicas follows them."
@@ -49,7 +49,7 @@ class Reason(_Explained):
 class ReadyReason(Reason):
     """Reasons of Ready. When it is not True it carries the reason of the condition that fails."""
 
-    READY = "Ready", "Accepted, Available and Progressing all hold."
+    READY = "Ready", "Accepted and Available hold; all replicas run or are on their way."
 
 
 class AcceptedReason(Reason):
@@ -74,7 +74,7 @@ class AvailableReason(Reason):
         "MinimumReplicasReady",
         "At least the smallest allowed number of replicas is ready.",
     )
-    NOT_ENOUGH_REPLICAS = "NotEnoughReplicas", "Fewer replicas are ready than the smallest allowed number."
+    NOT_ENOUGH_REPLICAS = "NotEnoughReplicas", "No replica is ready."
     WORKER_CRASHED = (
         "WorkerCrashed",
         "A worker exits and is started again and again; the message has its last line.",
@@ -89,6 +89,9 @@ class ProgressingReason(Reason):
 
     COMPLETE = "Complete", "Every wanted replica runs what the specification says and is ready."
     ROLLING_OUT = "RollingOut", "Replicas are being started or replaced."
+    NO_WORKLOAD = "NoWorkload", "There is no Deployment yet."
+    WORKER_CRASHED = "WorkerCrashed", "A worker ended; the message holds what it said last."
+    IMAGE_PULL_FAILED = "ImagePullFailed", "The image of a worker cannot be pulled."
     UNSCHEDULABLE = "Unschedulable", "A replica finds no node, most often for want of free accelerators."
     DEADLINE_EXCEEDED = (
         "DeadlineExceeded",
@@ -116,7 +119,6 @@ class ScalingActiveReason(Reason):
         "SignalsAbsent",
         "A signal that is expected is missing, which is not zero; replicas hold.",
     )
-    PARTIAL_COVERAGE = "PartialCoverage", "Some ready replicas send no metrics; no scale-down meanwhile."
     PAUSED = "Paused", "scaling.mode is Paused: nothing is decided."
     ADVISE = "Advise", "scaling.mode is Advise: decisions are shown and not carried out."
     FOREIGN_SCALER = (
@@ -131,10 +133,9 @@ class ScalingLimitedReason(Reason):
 
     WITHIN_BOUNDS = "WithinBounds", "The number of replicas is what demand asks for."
     AT_MAX_REPLICAS = "AtMaxReplicas", "Demand asks for more than scaling.maxReplicas."
-    AT_MIN_REPLICAS = "AtMinReplicas", "Demand asks for less than scaling.minReplicas."
     BUDGET_CAP = "BudgetCap", "Demand asks for more than scaling.budget.maxCostPerHour pays for."
     RATE_LIMITED = "RateLimited", "scaling.behavior allows fewer replicas to be added or removed at once."
-    QUOTA = "Quota", "A ResourceQuota of the namespace forbids more replicas."
+    QUOTA = "Quota", "Pods find no node with room, so no more are asked for."
 
 
 REASONS: Final[Mapping[ConditionType, type[Reason]]] = {

@@ -7,11 +7,13 @@ every replica but one. The state is read from `metadata.managedFields`, so it su
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from penstock_contract import names
 
 Manifest = dict[str, Any]
+FOREIGN_SECONDS = 900.0
 
 
 def replicas_entries(managed_fields: list[Manifest] | None) -> list[Manifest]:
@@ -37,8 +39,11 @@ def autoscaler_owns_replicas(deployment: Manifest) -> bool:
     return names.AUTOSCALER_MANAGER in owners_of_replicas(deployment)
 
 
-def foreign_scaler(deployment: Manifest) -> str | None:
-    """Manager of an HPA or ScaledObject that writes `spec.replicas`, or None.
+def foreign_scaler(deployment: Manifest, *, now: float) -> str | None:
+    """Manager of an HPA or ScaledObject that wrote `spec.replicas` lately, or None.
+
+    Its entry stays when it is deleted, so an entry that is older than FOREIGN_SECONDS does not count: if it lives
+    after all, it writes again and is believed again.
 
     A person's `kubectl scale` is no foreign scaler: the next decision simply starts from the new count.
     """
@@ -47,10 +52,18 @@ def foreign_scaler(deployment: Manifest) -> str | None:
         if (
             entry.get("subresource") == "scale"
             and "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
+            and now - _written_at(entry) < FOREIGN_SECONDS
             and manager in ("kube-controller-manager", "horizontal-pod-autoscaler", "keda", "keda-operator")
         ):
             return str(manager)
     return None
+
+
+def _written_at(entry: Manifest) -> float:
+    try:
+        return datetime.fromisoformat(str(entry.get("time"))).timestamp()
+    except ValueError:
+        return float("inf")  # no time: count it
 
 
 def replicas_to_apply(

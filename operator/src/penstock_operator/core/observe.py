@@ -63,7 +63,7 @@ def observe(
         ready=sum(worker_pods.is_ready(pod) for pod in live),
         unschedulable=len(worker_pods.unschedulable(live)),
         rolling_out=replacing(deployment),
-        foreign_scaler=foreign_scaler(deployment),
+        foreign_scaler=foreign_scaler(deployment, now=view.now),
         rate_window_seconds=view.window_seconds,
         arrivals=signal(view, "arrivals", key),
         prompt_tokens=signal(view, "prompt_tokens", key),

@@ -144,9 +144,15 @@ def startup(pod: Manifest) -> Startup | None:
     return Startup(to_scheduled=_seconds(created, scheduled), to_ready=_seconds(scheduled, ready))
 
 
-def startup_p90(pods: Sequence[Manifest]) -> float | None:
-    """90th percentile of created-to-ready over the pods, in seconds; None when none was measured."""
+def startup_p90(pods: Sequence[Manifest], *, longest: float) -> float | None:
+    """90th percentile of created-to-ready over the pods, in seconds; None when none was measured.
+
+    Args:
+        pods: of one service.
+        longest: start-up time-out in seconds; more is no start-up, but a pod that was unready for a while later on.
+    """
     seen = sorted(one.to_scheduled + one.to_ready for pod in live(pods) if (one := startup(pod)) is not None)
+    seen = [seconds for seconds in seen if seconds <= longest]
     return seen[math.ceil(0.9 * len(seen)) - 1] if seen else None
 
 

@@ -70,6 +70,7 @@ class App:
             concurrency=settings.workers,
             actuator=Actuator(kube, self.cache, workers, self.metrics, handed_over=self.queue.add),
             gateways=gateways,
+            gateway_namespace=settings.gateway_namespace,
         )
         self._synced = False
         self._tick_at = time.monotonic()

@@ -87,6 +87,7 @@ class Autoscaler:
         concurrency: int = 8,
         actuator: Actuator,
         gateways: Gateways,
+        gateway_namespace: str | None = None,
     ) -> None:
         self._kube = kube
         self._cache = cache
@@ -95,6 +96,7 @@ class Autoscaler:
         self._clock = clock
         self._actuator = actuator
         self._gateways = gateways
+        self._gateway_namespace = gateway_namespace
         self._slots = asyncio.Semaphore(concurrency)
         self._memory: dict[str, Memory] = {}
         self._attainment: dict[Promise, list[Attainment] | None] = {}
@@ -107,7 +109,7 @@ class Autoscaler:
     async def tick(self) -> None:
         """One pass over all services; never raises for what one service or the metrics source does."""
         now = self._clock()
-        gateway_pods = pods.live(self._cache.pods(GATEWAYS))
+        gateway_pods = [pod for pod in pods.live(self._cache.pods(GATEWAYS)) if self._trusts(pod)]
         view, doors = await asyncio.gather(self._measure.view(now), self._gateways.read(gateway_pods, now))
         services = [(key, terms) for key in self._cache.keys(names.KIND) if (terms := self._agreed(key)) is not None]
         new = any(terms.promise not in self._attainment for _, terms in services)
@@ -129,6 +131,10 @@ class Autoscaler:
         except TimeoutError:
             self._metrics.add("reconcile_errors", 1, "Timeout")
         self._prune({terms.service.metadata.uid for _, terms in services})
+
+    def _trusts(self, pod: Manifest) -> bool:
+        """Whether a pod with the gateway's label may speak for all services: a tenant could set the label too."""
+        return self._gateway_namespace in (None, pod["metadata"]["namespace"])
 
     def forget(self, key: Key) -> None:
         """Drop what is known of a service that is gone."""
@@ -241,7 +247,7 @@ class Autoscaler:
     @staticmethod
     def _learned(outcome: _Outcome, live: Manifest) -> Manifest | None:
         """Start-up time, refreshed when it moved by more than a tenth."""
-        seconds = pods.startup_p90(outcome.pods)
+        seconds = pods.startup_p90(outcome.pods, longest=outcome.terms.service.spec.runtime.startup_timeout_seconds)
         known = (live.get("learned") or {}).get("startupSecondsP90")
         if seconds is None or (known and abs(seconds - known) <= max(1.0, 0.1 * known)):
             return dict(live["learned"]) if live.get("learned") else None

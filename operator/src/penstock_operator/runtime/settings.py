@@ -38,6 +38,7 @@ class Settings:
         listen_host: address of `/livez`, `/readyz`, `/metrics`.
         listen_port: its port.
         default_images: image by engine.
+        gateway_namespace: where pods may count as gateways; None = anywhere.
     """
 
     prometheus_url: str
@@ -51,6 +52,7 @@ class Settings:
     listen_host: str = "0.0.0.0"  # noqa: S104 - probes and Prometheus come from other hosts
     listen_port: int = 8080
     default_images: Mapping[str, str] = field(default_factory=lambda: dict(_DEFAULT_IMAGES))
+    gateway_namespace: str | None = None
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Settings:
@@ -75,6 +77,7 @@ class Settings:
             listen_host=env.get("PENSTOCK_BIND_ADDRESS", "0.0.0.0"),  # noqa: S104 - as above
             listen_port=_integer(env, "PENSTOCK_LISTEN_PORT", 8080, largest=65535),
             default_images=images,
+            gateway_namespace=env.get("PENSTOCK_GATEWAY_NAMESPACE") or None,
         )
 
 

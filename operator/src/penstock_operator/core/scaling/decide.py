@@ -78,13 +78,14 @@ def _wish(
         return _Wish(0, Reason.IDLE, f"no request for {idle_seconds:.0f} s", needed=0.0, demand=0.0)
     running = seen.running.value if seen.running.fresh else memory.output.running
     length = demand.tokens_per_request(memory.output, running=running)
+    waiting = (seen.waiting.value if seen.waiting.fresh else 0.0) + (held or 0.0)
     excess = sizing.excess_queue(
-        waiting=(seen.waiting.value if seen.waiting.fresh else 0.0) + (held or 0.0),
+        waiting=waiting,
         tolerated_per_replica=policy.target_queue_depth,
         ready=seen.ready,
     )
     offered = memory.arrivals or 0.0
-    if offered == 0 and excess == 0 and seen.running.fresh and seen.running.value == 0:
+    if offered == 0 and waiting == 0 and seen.running.fresh and seen.running.value == 0:
         reason = Reason.STEADY if current == 1 else Reason.LESS_LOAD
         return _Wish(1, reason, "no load", needed=0.0, demand=0.0)
     if current == 0 and (length is None or per_replica is None):
@@ -124,7 +125,7 @@ def _safely(
     decision = Decision(replicas=wish.replicas, reason=wish.reason, message=wish.message)
     if wish.reason is Reason.SIGNALS_UNKNOWN:
         decision = replace(decision, limited_by=LimitedBy.UNKNOWN)
-    elif wish.replicas < current and (obstacle := safety.why_not_down(seen)):
+    elif wish.replicas < current and (obstacle := safety.why_not_down(seen, idle=wish.reason is Reason.IDLE)):
         limit = LimitedBy.UNKNOWN if obstacle[0] is Reason.SIGNALS_UNKNOWN else LimitedBy.NONE
         decision = _held(decision, current, obstacle[1], reason=obstacle[0], limit=limit)
     elif wish.replicas > current and seen.unschedulable:

@@ -8,13 +8,15 @@ from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, LimitedBy,
 Recommendations = tuple[tuple[float, int], ...]
 
 
-def why_not_down(seen: Observation) -> tuple[Reason, str] | None:
+def why_not_down(seen: Observation, *, idle: bool = False) -> tuple[Reason, str] | None:
     """Why fewer replicas are not allowed now, or None when they are.
 
     Fewer replicas need every signal fresh and a scrape of every ready pod: a pod that does not report makes the sums
     too small. Without a ready pod no load can arrive, so its absence proves nothing. A rollout in progress keeps the
-    count too.
+    count too. When the gateways know for long that nobody asks (`idle`), a service without a ready pod may go.
     """
+    if idle and seen.ready == 0:
+        return None
     stale = [name for name, signal in seen.signals().items() if not signal.fresh]
     if stale:
         return Reason.SIGNALS_UNKNOWN, f"{', '.join(stale)} not fresh"

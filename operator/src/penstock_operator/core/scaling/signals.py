@@ -20,6 +20,7 @@ QUERIES: Mapping[str, str] = {
     "arrivals": f"sum {_BY} (rate({_W}requests_arrived_total[{{window}}]))",
     "prompt_tokens": f"sum {_BY} (rate({_W}prompt_tokens_total[{{window}}]))",
     "generated_tokens": f"sum {_BY} (rate({_W}generated_tokens_total[{{window}}]))",
+    "steps": f"sum {_BY} (rate({_W}engine_steps_total[{{window}}]))",
     "finished": f"sum {_BY} (rate({_W}requests_finished_total[{{window}}]))",
     "waiting": f"sum {_BY} ({_W}requests_waiting)",
     "running": f"sum {_BY} ({_W}requests_running)",
@@ -98,8 +99,8 @@ def reporting(view: View, key: Key) -> Signal:
 
 
 def generated(view: View, key: Key, *, running: Signal) -> Signal:
-    """Generated tokens, contradictory when requests run and no token comes out."""
-    seen = signal(view, "generated_tokens", key)
-    if seen.fresh and running.fresh and seen.value == 0 and running.value > 0:
-        return Signal(SignalState.CONTRADICTORY, 0.0, seen.observed_at, detail="requests run, no token is generated")
+    """Generated tokens, contradictory when requests run and the engines make no step."""
+    seen, steps = signal(view, "generated_tokens", key), signal(view, "steps", key)
+    if seen.fresh and steps.fresh and running.fresh and steps.value == 0 and running.value > 0:
+        return Signal(SignalState.CONTRADICTORY, 0.0, seen.observed_at, detail="requests run, no engine makes a step")
     return seen

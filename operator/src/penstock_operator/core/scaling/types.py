@@ -174,8 +174,13 @@ class Observation:
 
     @property
     def idle(self) -> bool:
-        """True when it is known that no request is anywhere: at the gateways, waiting or running."""
-        counts = (self.arrivals, self.held, self.in_flight, self.waiting, self.running)
+        """True when it is known that no request is anywhere: at the gateways, waiting or running.
+
+        Without a ready pod the gateways alone know.
+        """
+        counts: tuple[Signal | None, ...] = (self.arrivals, self.held, self.in_flight)
+        if self.ready:
+            counts += (self.waiting, self.running)
         return all(signal is not None and signal.fresh and signal.value == 0 for signal in counts)
 
 

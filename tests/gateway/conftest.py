@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -13,6 +15,7 @@ import pytest_asyncio
 
 from gateway_world import NAMESPACE, Gateway, World, addresses
 from nursery import Nursery
+from oddserver import OddServer, Script
 from penstock_lab.kube import Kube
 from penstock_lab.model import TinyModel, make_tiny
 
@@ -88,3 +91,18 @@ async def world(
         yield world
         await world.close()
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest_asyncio.fixture
+async def odd_worker(world: World) -> AsyncIterator[Callable[..., Awaitable[tuple[str, OddServer]]]]:
+    """Makes a service whose one worker is an odd server with a script."""
+    async with AsyncExitStack() as stack:
+
+        async def make(script: Script, **spec: Any) -> tuple[str, OddServer]:
+            server = await stack.enter_async_context(OddServer(world.address(), script))
+            service = await world.service(**spec)
+            await world.pod(service, server.address)
+            await world.open(service, 1)
+            return service, server
+
+        yield make

@@ -29,13 +29,12 @@ async def test_a_request_waits_for_the_first_worker_of_a_service_at_zero(world):
 
 async def test_a_pod_may_come_long_before_its_worker_listens(world):
     service = await world.service()
-    address = next(world._addresses)
+    address = world.address()
     await world.pod(service, address)
     asked = asyncio.create_task(world.ask(service))
     await world.logged(f"event=worker_unreachable worker={service}-")
     await world.held(service, 1)
-    world._addresses = iter([address])
-    await world.worker(ready=False)
+    await world.worker(address=address, ready=False)
     assert (await asked)[0] == 200
 
 

@@ -108,7 +108,7 @@ async def test_a_pod_that_is_not_ready_gets_nothing(world):
     service, (one,) = await world.serving()
     other = await world.worker()
     await world.pod(service, other.address, ready=False)
-    assert {status for status, _ in await asyncio.gather(*(world.ask(service) for _ in range(LIMIT))) } == {200}
+    assert {status for status, _ in await asyncio.gather(*(world.ask(service) for _ in range(LIMIT)))} == {200}
     assert await world.of_worker(other, "requests_arrived_total") == 0
     assert await world.of_worker(one, "requests_arrived_total") == LIMIT
 
@@ -144,29 +144,32 @@ async def test_models_are_listed_without_asking_a_worker(world):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "code"),
+    ("request_line", "body", "status", "code"),
     [
-        ("POST", "/{ns}/nobody/v1/completions", "{}", 404, "service_not_found"),
-        ("POST", "/v1/embeddings", "{}", 404, None),
-        ("POST", "/drain", "{}", 404, None),
-        ("POST", "/{ns}/{service}/drain", "{}", 404, None),
-        ("GET", "/{ns}/{service}/metrics", "", 404, None),
-        ("POST", "/{ns}/{service}/v1/../drain", "{}", 404, None),
-        ("POST", "/{ns}/{service}/v1/%2e%2e/drain", "{}", 404, None),
-        ("GET", "/", "", 404, None),
-        ("GET", "/{ns}/{service}/v1/completions", "", 405, None),
-        ("POST", "/v1/models", "", 405, None),
-        ("POST", "/{ns}/{service}/v1/completions", "{", 400, None),
-        ("POST", "/{ns}/{service}/v1/completions", "[1]", 400, None),
-        ("POST", "/{ns}/{service}/v1/completions", "DEEP", 400, None),
-        ("POST", "/v1/completions", '{"prompt": "x"}', 400, None),
+        ("POST /{ns}/nobody/v1/completions", "{}", 404, "service_not_found"),
+        ("POST /v1/embeddings", "{}", 404, None),
+        ("POST /drain", "{}", 404, None),
+        ("POST /{ns}/{service}/drain", "{}", 404, None),
+        ("GET /{ns}/{service}/metrics", "", 404, None),
+        ("POST /{ns}/{service}/v1/../drain", "{}", 404, None),
+        ("POST /{ns}/{service}/v1/%2e%2e/drain", "{}", 404, None),
+        ("GET /", "", 404, None),
+        ("GET /{ns}/{service}/v1/completions", "", 405, None),
+        ("POST /v1/models", "", 405, None),
+        ("POST /{ns}/{service}/v1/completions", "{", 400, None),
+        ("POST /{ns}/{service}/v1/completions", "[1]", 400, None),
+        ("POST /{ns}/{service}/v1/completions", "DEEP", 400, None),
+        ("POST /v1/completions", '{"prompt": "x"}', 400, None),
     ],
 )
-async def test_refusals_are_openai_errors(world, method, path, body, status, code):
+async def test_refusals_are_openai_errors(world, request_line, body, status, code):
     service = await world.service()
+    method, path = request_line.split()
     url = world.gateway.url + path.format(ns=NAMESPACE, service=service)
     headers = {names.HEADER_REQUEST_ID: "mine"}
-    async with world.http.request(method, yarl_raw(url), data=body.replace("DEEP", "[" * 9000) or None, headers=headers) as response:
+    async with world.http.request(
+        method, yarl_raw(url), data=body.replace("DEEP", "[" * 9000) or None, headers=headers
+    ) as response:
         assert response.status == status
         error = (await response.json())["error"]
         assert response.headers[names.HEADER_REQUEST_ID] == "mine"

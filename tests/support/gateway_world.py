@@ -98,9 +98,15 @@ class World:
 
     # Processes
 
-    async def worker(self, *, name: str = MODEL, ready: bool = True, **device: Any) -> Worker:
+    def address(self) -> str:
+        """A loopback address that nobody has."""
+        return next(self._addresses)
+
+    async def worker(
+        self, *, name: str = MODEL, address: str | None = None, ready: bool = True, **device: Any
+    ) -> Worker:
         """A worker on an emulated device; `device` as for `profile`."""
-        address = next(self._addresses)
+        address = address or self.address()
         file = self._folder / f"profile-{address}.json"
         file.write_text(json.dumps(profile(**device).to_json()))
         arguments = ["serve", f"--model={self._model}", f"--served-model-name={name}", f"--host={address}"]
@@ -289,9 +295,7 @@ class World:
         for pod in self._kept:
             await self.kube.patch(PODS, pod, {"metadata": {"finalizers": None}}, namespace=NAMESPACE)
         for resource, name in reversed(self._objects):
-            await self.kube.delete(
-                resource, name, namespace=NAMESPACE, grace_seconds=0 if resource is PODS else None
-            )
+            await self.kube.delete(resource, name, namespace=NAMESPACE, grace_seconds=0 if resource is PODS else None)
 
 
 def raw(host: str, port: int) -> socket.socket:

@@ -32,7 +32,7 @@ from penstock_gateway.settings import Settings
 
 _SETTLE_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.1
-_LAST_WRITES_SECONDS: Final = 2.0
+_LAST_WRITES_SECONDS: Final = 1.0
 _log = logging.getLogger(__name__)
 
 

@@ -181,7 +181,7 @@ class Directory:
         )
         if ready and not before[0]:
             worker.limit = None  # the container may be another one than before
-            worker.rests, worker.resting_until = 0, 0.0
+            worker.rests = 0
             self._greet(pool, worker)
         pool.serve_waiting()
 

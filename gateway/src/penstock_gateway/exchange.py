@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from penstock_contract.names import HEADER_QUEUE_WAIT, HEADER_TPOT, HEADER_TTFT
+from penstock_contract.names import HEADER_QUEUE_WAIT, HEADER_TPOT, HEADER_TTFT, TPOT_MIN_TOKENS
 from penstock_gateway.directory import Service
 from penstock_gateway.inquiry import Inquiry
 from penstock_gateway.meter import Meter
@@ -158,9 +158,10 @@ class Exchange:
                 queue_wait=None if held is None or wait is None else held + wait,
                 e2e=now - arrived,
             )
+        paced = self._tokens is not None and self._tokens / self.choices >= TPOT_MIN_TOKENS
         return Timings(
             ttft=None if held is None or ttft is None else held + ttft,
-            tpot=tpot,
+            tpot=tpot if paced else None,
             queue_wait=None if held is None or wait is None else held + wait,
             e2e=now - arrived,
         )

@@ -13,6 +13,7 @@ from typing import Any, Final
 from penstock_gateway.errors import Refusal
 
 _BYTES_PER_TOKEN: Final = 4
+_NO_TEXT: Final = {"role", "type", "image_url", "input_audio"}  # an image is no text, however long its encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,7 @@ def _characters(value: Any) -> int:
     if isinstance(value, list):
         return sum(_characters(one) for one in value)
     if isinstance(value, dict):
-        # An image is no text, however long its encoding.
-        return sum(_characters(one) for key, one in value.items() if key not in {"image_url", "input_audio", "role"})
+        return sum(_characters(one) for key, one in value.items() if key not in _NO_TEXT)
     return 0
 
 

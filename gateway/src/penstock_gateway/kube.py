@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -40,6 +42,8 @@ async def connect(kubeconfig: str | None) -> AsyncIterator[ApiClient]:
     Raises:
         ConfigurationError: neither can be read.
     """
+    if kubeconfig is not None and not _is_there(kubeconfig):
+        raise ConfigurationError(f"KUBECONFIG: there is no file {kubeconfig}")
     configuration = Configuration()
     try:
         if kubeconfig is None:
@@ -164,3 +168,7 @@ class Reflector:
         if self._pause_seconds != _FIRST_PAUSE_SECONDS:
             _log.info("event=watch_resumed path=%s", self._path)
             self._pause_seconds = _FIRST_PAUSE_SECONDS
+
+
+def _is_there(kubeconfig: str) -> bool:
+    return any(Path(one).is_file() for one in kubeconfig.split(os.pathsep))

@@ -43,6 +43,8 @@ class Worker:
         work: outstanding work, see `Ticket`.
         heard_at: when its last byte came.
         attempts: requests it has; each can be aborted.
+        rests: times in a row that it did not take a request.
+        waking: ends its rest; None unless it rests.
     """
 
     uid: str
@@ -56,7 +58,7 @@ class Worker:
     heard_at: float = 0.0
     attempts: set[Any] = field(default_factory=set)
     rests: int = 0
-    resting_until: float = 0.0
+    waking: asyncio.TimerHandle | None = None
     _urls: dict[str, URL] = field(default_factory=dict)
 
     def url(self, path: str) -> URL:
@@ -175,8 +177,9 @@ class Pool:
         """The worker did not take a request: leave it alone for a moment, longer each time."""
         seconds = min(_FIRST_REST_SECONDS * 2**worker.rests, _LAST_REST_SECONDS)
         worker.rests += 1
-        worker.resting_until = self._clock() + seconds
-        asyncio.get_running_loop().call_later(seconds, self.serve_waiting)
+        if worker.waking is not None:
+            worker.waking.cancel()
+        worker.waking = asyncio.get_running_loop().call_later(seconds, self._wake, worker)
 
     def serve_waiting(self) -> None:
         """Hand workers to those who wait, as far as they go; to be called when a worker may have become open."""
@@ -187,6 +190,10 @@ class Pool:
             ticket, _none = self._waiting.popitem(last=False)
             if ticket.future is not None and not ticket.future.done():
                 ticket.future.set_result(self._reserve(worker, ticket))
+
+    def _wake(self, worker: Worker) -> None:
+        worker.waking = None
+        self.serve_waiting()
 
     async def _wait(self, ticket: Ticket, *, first: bool) -> Worker:
         future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
@@ -213,23 +220,22 @@ class Pool:
         return worker
 
     def _pick(self) -> Worker | None:
-        now = self._clock()
         if len(self._all) > _DRAW_FROM:
             for _ in range(_DRAWS):
-                drawn = [worker for worker in self._dice.sample(self._all, 2) if _open(worker, now)]
+                drawn = [worker for worker in self._dice.sample(self._all, 2) if _open(worker)]
                 if drawn:
                     return min(drawn, key=lambda worker: worker.work)
-        candidates = [worker for worker in self._all if _open(worker, now)]
+        candidates = [worker for worker in self._all if _open(worker)]
         if len(candidates) <= 1:
             return candidates[0] if candidates else None
         return min(candidates, key=lambda worker: (worker.work, self._dice.random()))
 
 
-def _open(worker: Worker, now: float) -> bool:
+def _open(worker: Worker) -> bool:
     return (
         worker.ready
         and not worker.leaving
         and worker.limit is not None
         and worker.outstanding < worker.limit
-        and worker.resting_until <= now
+        and worker.waking is None
     )

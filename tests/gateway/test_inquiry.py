@@ -1,0 +1,77 @@
+"""What is read of a request's body, and how its prompt is weighed."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock_gateway.errors import Refusal
+from penstock_gateway.inquiry import read
+
+
+def ask(**body):
+    return read(json.dumps(body).encode())
+
+
+def test_token_ids_are_counted_and_text_is_estimated():
+    assert ask(prompt=[1, 2, 3]).prompt_tokens == 3
+    assert ask(prompt="x" * 40).prompt_tokens == 10
+    assert ask(prompt="ä" * 40).prompt_tokens == 20
+    assert ask(prompt=[[1, 2], [3]]).prompt_tokens == 3
+    assert ask(prompt=["x" * 8, "y" * 4]).prompt_tokens == 3
+    assert ask(messages=[{"role": "user", "content": "x" * 40}]).prompt_tokens == 10
+    parts = [{"type": "text", "text": "x" * 40}, {"type": "image_url", "image_url": {"url": "x" * 9999}}]
+    assert ask(messages=[{"role": "user", "content": parts}]).prompt_tokens == 10
+    assert ask().prompt_tokens == 0
+
+
+def test_choices_are_prompts_times_n():
+    assert ask(prompt="x").choices == 1
+    assert ask(prompt="x", n=3).choices == 3
+    assert ask(prompt=[[1], [2]], n=3).choices == 6
+    assert ask(prompt=["a", "b"]).choices == 2
+
+
+def test_limits_and_stream():
+    assert ask(max_tokens=5).max_tokens == 5
+    assert ask(max_tokens=5, max_completion_tokens=4).max_tokens == 4
+    assert ask().max_tokens is None
+    assert (ask(stream=True).stream, ask(stream=None).stream, ask().stream) == (True, False, False)
+    assert (ask(model="m").model, ask(model=1).model) == ("m", None)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+fields = st.sampled_from(["model", "prompt", "messages", "stream", "max_tokens", "n", "max_completion_tokens"])
+
+
+@given(st.dictionaries(fields, json_values))
+def test_no_value_of_a_field_is_refused_here(body):
+    found = ask(**body)
+    assert found.prompt_tokens >= 0
+    assert found.choices >= 1
+    assert found.max_tokens is None or found.max_tokens >= 1
+
+
+@given(st.binary(max_size=50))
+def test_anything_else_than_an_object_is_a_400(data):
+    try:
+        good = isinstance(json.loads(data), dict)
+    except ValueError:
+        good = False
+    with nullcontext() if good else pytest.raises(Refusal, match=r"^The body"):
+        read(data)
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe{", b""])
+def test_hostile_bodies_are_a_400(data):
+    with pytest.raises(Refusal) as refused:
+        read(data)
+    assert refused.value.status == 400

@@ -24,7 +24,7 @@ READ_ONLY = {"get", "list", "watch"}
 
 def environment(render: Rendered, name: str) -> dict[str, str]:
     (container,) = render.one("Deployment", name)["spec"]["template"]["spec"]["containers"]
-    return {item["name"]: item["value"] for item in container["env"]}
+    return {item["name"]: item["value"] for item in container["env"] if "value" in item}
 
 
 def rules(render: Rendered, kind: str, name: str) -> list[Any]:

@@ -24,7 +24,7 @@ Seconds everywhere. `namespace`, `inferenceservice` and `pod` are added to the w
 _PARTS: Final = (
     ("Worker", "Counters are cumulative and start at 0.", WORKER),
     ("Worker, vLLM's names", "The same values under the names that dashboards and routers know.", VLLM),
-    ("Gateway", "Speaks for several services, so it sets the labels itself. Not built yet.", GATEWAY),
+    ("Gateway", "Speaks for several services, so it sets the labels itself.", GATEWAY),
     ("Operator", "`desired_replicas` may be acted on by KEDA or an HPA; set `scaling.mode: Advise` then.", OPERATOR),
 )
 

@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 unexport VIRTUAL_ENV
 unexport PYTHONHOME
 
-.PHONY: help setup demo test lint types generate check bench-operator lock clean
+.PHONY: help setup demo test lint types generate check bench-operator bench-faults lock clean
 
 help: ## Show this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ generate: setup ## Write crds/, the chart's copy of it and docs/reference/ from 
 
 bench-operator: setup ## 1,000 and 5,000 resources against the local control plane (BENCH_ARGS=…)
 	$(VENV)/python -m benchmarks.operator_scale $(BENCH_ARGS)
+
+bench-faults: setup ## Every request counted while replicas, gateways and the control plane come and go; 20 minutes (BENCH_ARGS=--only=scale,…)
+	$(VENV)/python -m benchmarks.faults $(BENCH_ARGS)
 
 lock: setup ## Lock the dependencies again (LOCK_ARGS=--upgrade takes newer ones)
 	./scripts/lock $(LOCK_ARGS)

@@ -1,0 +1,130 @@
+"""Workers that die, hang, or never come."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+
+from penstock_lab.load.schedule import Phase
+
+from .result import Result, conclude
+from .traffic import Answer, End, Traffic
+from .world import GPUS, Object, World, is_ready, scaling
+
+_FOREVER = 600.0
+
+
+async def killed(world: World) -> Result:
+    """SIGKILL of a worker: its unfinished streams fail and are told so, nothing else does."""
+    async with world.service("wkill", ready=2) as name:
+        async with Traffic(world.pick(name), name, (Phase("steady", _FOREVER, 8.0),)) as traffic:
+            await world.until(lambda: _ended(traffic, 30), what="traffic")
+            victim = (await world.ready(name))[0]
+            running = await world.metric(victim, "penstock_worker_requests_running")
+            world.signal(victim, signal.SIGKILL)
+            await world.until(lambda: _restarted(world, name, victim), what="the worker is back")
+            after = len(traffic.answers)
+            await world.until(lambda: _ended(traffic, after + 40), what="traffic afterwards")
+            answers = await traffic.stop()
+        return await _judged(
+            world, name, "worker SIGKILLed", answers, victim=victim,
+            seen=f"{running:.0f} streams ran on it just before; restarted in place",
+        )  # fmt: skip
+
+
+async def hung(world: World) -> Result:
+    """SIGSTOP of a worker: it accepts and never answers, until its liveness probe has it restarted."""
+    async with world.service("whang", ready=2, drain={"timeoutSeconds": 10}) as name:
+        async with Traffic(world.pick(name), name, (Phase("steady", _FOREVER, 8.0),)) as traffic:
+            await world.until(lambda: _ended(traffic, 30), what="traffic")
+            victim = (await world.ready(name))[0]
+            loop = asyncio.get_running_loop()
+            stopped = loop.time()
+            world.signal(victim, signal.SIGSTOP)
+            await world.until(lambda: _unready(world, name, victim), what="its pod is not ready")
+            unready = loop.time() - stopped
+            await world.until(lambda: _restarted(world, name, victim), what="it is restarted", seconds=240)
+            back = loop.time() - stopped
+            after = len(traffic.answers)
+            await world.until(lambda: _ended(traffic, after + 40), what="traffic afterwards")
+            answers = await traffic.stop()
+        failed = [answer for answer in answers if answer.end is not End.ANSWERED]
+        told = f"cut streams told so after at most {max(a.seconds for a in failed):.0f} s; " if failed else ""
+        slow = max((a.ttft for a in answers if a.ttft is not None), default=0.0)
+        return await _judged(
+            world, name, "worker hangs (SIGSTOP)", answers, victim=victim,
+            seen=f"not ready after {unready:.0f} s, back after {back:.0f} s; {told}slowest first token {slow:.0f} s",
+        )  # fmt: skip
+
+
+async def _judged(
+    world: World, name: str, title: str, answers: Sequence[Answer], *, victim: Object, seen: str
+) -> Result:
+    """Only streams that had begun on the victim may fail."""
+    begun = {request for worker, request, started in world.broken(name) if started}
+    its = victim["metadata"]["name"]
+    workers = {worker for worker, _, _ in world.broken(name)}
+    failed = {answer.request_id for answer in answers if answer.end is not End.ANSWERED}
+    problems = []
+    if failed - begun:
+        problems.append(f"{len(failed - begun)} requests failed that were no unfinished streams of the worker")
+    if workers - {its}:
+        problems.append(f"attempts broke on other workers too: {sorted(workers - {its})}")
+    return await conclude(world, name, title, answers, planned=False, seen=seen, problems=problems)
+
+
+async def pending(world: World) -> Result:
+    """Load asks for more replicas than there are GPUs for."""
+    runtime = {
+        "image": "penstock/worker:dev",
+        "args": ["--emulate-device=/models/faults.json"],
+        "accelerator": {"count": GPUS // 2 - 1},  # one fits on each of two nodes
+        "tensorParallelSize": 1,
+    }
+    async with world.service("pending", runtime=runtime, scaling=scaling(1, 6)) as name:
+        most = 0
+        async with Traffic(world.pick(name), name, (Phase("steady", _FOREVER, 9.0),)) as traffic:
+
+            async def stuck() -> bool:
+                pods = await world.workers(name)
+                nonlocal most
+                most = max(most, len(pods))
+                return sum(map(is_ready, pods)) == 2 and any(not is_ready(pod) for pod in pods)
+
+            await world.until(stuck, what="two run, one waits for a node")
+            found = await world.until(lambda: _limited(world, name), what="the condition says it")
+            for _ in range(30):
+                await stuck()
+                await asyncio.sleep(1)
+            answers = await traffic.stop()
+        problems = [] if most <= 6 else [f"{most} pods, maxReplicas is 6"]
+        seen = f"two run; at most {most} pods of maxReplicas 6; {found}"
+        return await conclude(
+            world, name, "replicas that find no node (Pending)", answers, seen=seen, problems=problems
+        )
+
+
+async def _limited(world: World, name: str) -> str:
+    for kind in ("ScalingLimited", "Progressing"):
+        found = await world.condition(name, kind)
+        if found.get("reason") in ("Quota", "QuotaLimited", "Unschedulable", "InsufficientAccelerators"):
+            return f"{kind}={found['status']} ({found['reason']})"
+    return ""
+
+
+async def _ended(traffic: Traffic, count: int) -> bool:
+    return len(traffic.answers) >= count
+
+
+async def _unready(world: World, name: str, victim: Object) -> bool:
+    uid = victim["metadata"]["uid"]
+    return uid not in {pod["metadata"]["uid"] for pod in await world.ready(name)}
+
+
+async def _restarted(world: World, name: str, victim: Object) -> bool:
+    before = victim["status"]["containerStatuses"][0]["restartCount"]
+    for pod in await world.ready(name):
+        if pod["metadata"]["uid"] == victim["metadata"]["uid"]:
+            return bool(pod["status"]["containerStatuses"][0]["restartCount"] > before)
+    return False

@@ -25,7 +25,7 @@ test: setup ## Everything that CI runs: lint, types, imports, CRD drift, tests (
 	$(VENV)/python scripts/verify.py -- $(PYTEST_ARGS)
 
 check: setup ## All but the tests
-	$(VENV)/python scripts/verify.py lint format types imports crds
+	$(VENV)/python scripts/verify.py lint format types imports crds pages metrics
 
 lint: setup ## Lint and formatting
 	$(VENV)/python scripts/verify.py lint format

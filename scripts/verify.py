@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+# Of a whole run only: part of the tests covers part of the code.
+COVERAGE = ("--cov=penstock_operator.core", "--cov-branch", "--cov-fail-under=95", "--cov-report=")
 SOURCES = ("contract", "operator", "worker", "lab", "tests", "benchmarks", "scripts")
 
 
@@ -51,7 +53,9 @@ def steps(pytest_args: Sequence[str]) -> list[Step]:
         Step("types", "mypy --strict", (str(BIN / "mypy"),), "30 s, 5 s when cached"),
         Step("imports", "layers and import contracts", (str(BIN / "lint-imports"), "--no-cache"), "3 s"),
         Step("crds", "crds/ agrees with the models", (python, "-m", "penstock_operator.api.crd", "--check"), "2 s"),
-        Step("tests", "pytest", (python, "-m", "pytest", *pytest_args), "minutes"),
+        Step("pages", "docs/reference agrees", (python, "-m", "penstock_operator.api.reference", "--check"), "2 s"),
+        Step("metrics", "docs/reference agrees", (python, "-m", "penstock_contract.reference", "--check"), "1 s"),
+        Step("tests", "pytest", (python, "-m", "pytest", *(pytest_args or COVERAGE)), "minutes"),
     ]
 
 

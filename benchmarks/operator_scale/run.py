@@ -155,7 +155,7 @@ class Run:
                 self.say(f"{self.size:,}: {steps.least:,} adopted, ~{left:.0f} s left")
             return steps.least >= self.size
 
-        await self._until(adopted, what="all resources to be adopted", seconds=120 + 0.2 * self.size)
+        await self._until(adopted, what="all resources to be adopted", seconds=300 + 0.5 * self.size)
         adopted_at = max(steps.at.values())
         self.say(f"{self.size:,}: all adopted after {adopted_at - started:.1f} s; waiting until nobody writes")
         await self._quiet()
@@ -276,7 +276,7 @@ class Run:
             self._audit.read()
             return now() - max(began, self._audit.last_write_at) > seconds
 
-        await self._until(quiet, what="the writes to end", seconds=120 + 0.1 * self.size)
+        await self._until(quiet, what="the writes to end", seconds=300 + 0.5 * self.size)
 
     async def _until(self, condition: Callable[[], Awaitable[bool]], *, what: str, seconds: float) -> float:
         """Wait for a condition; returns the time at which it was seen to hold."""

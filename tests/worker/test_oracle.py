@@ -112,7 +112,7 @@ def test_cached_prefixes_give_the_same_tokens(expected, build, make_request, fam
 
 
 def test_bfloat16_stays_close_to_float32(expected, build, make_request):
-    """Tokens may differ in bfloat16 (design: compare distributions), so the logits of one forward pass are compared."""
+    """Tokens may differ in bfloat16, so the logits of one forward pass are compared."""
     folder, pairs = expected["qwen"]
     reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     engine = build(folder, dtype="bfloat16", max_num_seqs=4)

@@ -153,6 +153,8 @@ LONG = [5] * 3000
         ({"prompt": [1, -1]}, 400, "prompt", "expected a text"),
         ({"prompt": [1, 512]}, 400, "prompt", "token id 512 is outside the vocabulary of 512"),
         ({"prompt": [True]}, 400, "prompt", "expected a text"),
+        ({"prompt": [[5]] * 3000, "n": 64}, 400, "prompt", "prompts times n is 192000, at most 256"),
+        ({"prompt": "x" * 4_000_001}, 400, "prompt", "at most 4000000 characters"),
         ({"prompt": "x", "model": "gpt"}, 404, "model", "`gpt` does not exist; this worker serves `tiny`"),
         ({"prompt": "x", "max_tokens": 0}, 400, "max_tokens", "greater than or equal to 1"),
         ({"prompt": "x", "max_tokens": "many"}, 400, "max_tokens", "valid integer"),

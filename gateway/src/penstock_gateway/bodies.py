@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
@@ -25,38 +23,40 @@ class Bodies:
     def __init__(self, total: int) -> None:
         self._left = total
 
-    @asynccontextmanager
-    async def read(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
-        """Yield the body; its memory counts as used until the block ends.
+    async def read(self, request: web.BaseRequest) -> bytes:
+        """The body; its memory counts as used until it is freed.
 
         Raises:
             Refusal: 413, it is too large; 503, too much is held already; 408, it does not come.
         """
+        content = request.content
         size = 0
-        chunks: list[bytes] = []
         try:
-            try:
-                async with asyncio.timeout(_SECONDS):
-                    async for chunk in request.content.iter_any():
-                        size += len(chunk)
-                        self._left -= len(chunk)
-                        chunks.append(chunk)
-                        self._check(size)
-            except TimeoutError as error:
+            if content.is_eof():  # it came with the head
+                body = content.read_nowait()
+                size = len(body)
+                self._take(size, size=size)
+                return body
+            chunks: list[bytes] = []
+            async with asyncio.timeout(_SECONDS):
+                async for chunk in content.iter_any():
+                    size += len(chunk)
+                    self._take(len(chunk), size=size)
+                    chunks.append(chunk)
+            return b"".join(chunks)
+        except BaseException as error:
+            self.free(size)
+            if isinstance(error, TimeoutError):
                 raise errors.body_timeout(_SECONDS) from error
-            yield _joined(chunks)
-        finally:
-            self._left += size
+            raise
 
-    def _check(self, size: int) -> None:
+    def free(self, size: int) -> None:
+        """So many bytes are no longer held."""
+        self._left += size
+
+    def _take(self, count: int, *, size: int) -> None:
+        self._left -= count
         if size > MAX_BODY_BYTES:
             raise errors.too_large(MAX_BODY_BYTES)
         if self._left < 0:
             raise errors.overloaded()
-
-
-def _joined(chunks: list[bytes]) -> bytes:
-    """The whole, kept nowhere else."""
-    whole = b"".join(chunks)
-    chunks.clear()
-    return whole

@@ -92,7 +92,9 @@ class Front:
             services = self._directory.services if key is None else [self._service(key)]
             return self._closing(web.json_response(models(services), headers={HEADER_REQUEST_ID: request_id}))
         service = None if key is None else self._service(key)
-        async with self._bodies.read(request) as body:
+        body = await self._bodies.read(request)
+        size = len(body)
+        try:
             asked = inquiry.read(body)
             exchange = Exchange(
                 service or self._resolve(asked),
@@ -106,6 +108,8 @@ class Front:
             )
             del body  # a stream that has begun needs it no more
             return self._closing(await self._forward(exchange, asked, request))
+        finally:
+            self._bodies.free(size)
 
     async def _forward(self, exchange: Exchange, asked: Inquiry, request: web.BaseRequest) -> web.StreamResponse:
         """Have it answered, and count how it went."""

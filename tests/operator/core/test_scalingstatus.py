@@ -121,7 +121,7 @@ def test_scaling_active(case: str) -> None:
 
 LIMITS = {
     LimitedBy.NONE: ("False", "WithinBounds"),
-    LimitedBy.UNKNOWN: ("False", "WithinBounds"),
+    LimitedBy.UNKNOWN: ("Unknown", "SignalsUnknown"),
     LimitedBy.MAX: ("True", "AtMaxReplicas"),
     LimitedBy.BUDGET: ("True", "BudgetCap"),
     LimitedBy.RATE: ("True", "RateLimited"),

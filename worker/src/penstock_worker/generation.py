@@ -21,6 +21,9 @@ from penstock_worker.replica import Replica
 from penstock_worker.request import Request
 from penstock_worker.text import Detokenizer
 
+MAX_CHOICES = 256
+MAX_PROMPT_CHARACTERS = 4_000_000
+
 
 @dataclass(slots=True)
 class Choice:
@@ -138,6 +141,7 @@ async def generate(replica: Replica, body: GenerationRequest) -> AsyncIterator[G
     Raises:
         RequestError: a prompt cannot be served.
     """
+    _check_size(body)
     prompts = _prompt_ids(replica, body)
     choices = [
         _choice(replica, body, prompt, index=number * (body.n or 1) + choice, choice=choice)
@@ -146,6 +150,19 @@ async def generate(replica: Replica, body: GenerationRequest) -> AsyncIterator[G
     ]
     with replica.stream([choice.request for choice in choices]) as queue:
         yield Generation(replica, choices, queue)
+
+
+def _check_size(body: GenerationRequest) -> None:
+    """One request is one client's: what it asks for must not stop the event loop or fill the memory."""
+    prompts: Sequence[str | list[int]] = body.prompts if isinstance(body, CompletionRequest) else ()
+    if max(1, len(prompts)) * (body.n or 1) > MAX_CHOICES:
+        raise RequestError(
+            f"prompts times n is {len(prompts) * (body.n or 1)}, at most {MAX_CHOICES}; send several requests",
+            param="prompt",
+        )
+    for prompt in prompts:
+        if isinstance(prompt, str) and len(prompt) > MAX_PROMPT_CHARACTERS:
+            raise RequestError(f"a prompt has at most {MAX_PROMPT_CHARACTERS} characters", param="prompt")
 
 
 def _prompt_ids(replica: Replica, body: GenerationRequest) -> list[list[int]]:

@@ -38,6 +38,8 @@ class Result:
             found.append(f"{len(errors)} of {len(self.outcomes)} requests failed, the first with: {errors[0]}")
         if not self.outcomes:
             found.append("no request was sent")
+        if self.points and self.points[0].ready != 1:
+            found.append(f"it did not begin with one replica but with {self.points[0].ready}")
         if self.peak < 2:
             found.append(f"it did not scale up: {self.peak} ready replicas at most")
         if not self.points or self.points[-1].desired != 1 or self.points[-1].ready != 1:

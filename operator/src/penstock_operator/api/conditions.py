@@ -135,6 +135,7 @@ class ScalingLimitedReason(Reason):
     AT_MAX_REPLICAS = "AtMaxReplicas", "Demand asks for more than scaling.maxReplicas."
     BUDGET_CAP = "BudgetCap", "Demand asks for more than scaling.budget.maxCostPerHour pays for."
     RATE_LIMITED = "RateLimited", "scaling.behavior allows fewer replicas to be added or removed at once."
+    SIGNALS_UNKNOWN = "SignalsUnknown", "What demand asks for is not known."
     QUOTA = "Quota", "Pods find no node with room, so no more are asked for."
 
 

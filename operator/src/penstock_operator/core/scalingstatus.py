@@ -93,9 +93,13 @@ def _scaling_active(policy: Policy, decision: Decision, seen: Observation) -> Ve
 
 
 def _scaling_limited(decision: Decision) -> Verdict:
+    if decision.limited_by is LimitedBy.UNKNOWN:
+        return Verdict("ScalingLimited", "Unknown", "SignalsUnknown", "what the load asks for is not known")
     reason = _LIMIT_REASONS.get(decision.limited_by)
     if reason is None:
-        return Verdict("ScalingLimited", "False", "WithinBounds", "nothing keeps the count from what the load asks for")
+        return Verdict(
+            "ScalingLimited", "False", "WithinBounds", "no bound keeps the count from what the load asks for"
+        )
     return Verdict("ScalingLimited", "True", reason, decision.message)
 
 

@@ -85,7 +85,8 @@ class Actuator:
         if step.replicas != seen.replicas:
             await self._write_scale(deployment, step.replicas)
             verb = "ScaledUp" if step.replicas > seen.replicas else "ScaledDown"
-            text = f"{seen.replicas} -> {step.replicas} replicas ({decision.reason}): {decision.message}"
+            aim = "" if step.replicas == wanted else f", {wanted} wanted"
+            text = f"{seen.replicas} -> {step.replicas} replicas{aim} ({decision.reason}): {decision.message}"
             await self._tell(raw, verb, text + _drained(step, candidates, now), now)
             self._metrics.add("decisions", 1, *key, str(decision.reason))
 

@@ -1,6 +1,7 @@
 """One tick's questions to the metrics source: the signals of all services, and now and then their latency histograms.
 
-The number of queries does not depend on the number of services. The scrape interval, and with it the rate window, is
+The number of queries does not depend on the number of services: one per kind for the signals, and for latencies one
+per metric and window of the SLA, of at most MOST_WINDOWS windows. The scrape interval, and with it the rate window, is
 asked from the source itself.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from penstock_operator.core.ports import MetricsSource, Sample, Unavailable
@@ -22,6 +24,7 @@ from penstock_operator.core.scaling.signals import (
 from penstock_operator.core.sla import Attainment, Objective, fraction_within
 
 _DEFAULT_INTERVAL_SECONDS = 15.0
+MOST_WINDOWS = 6
 HISTOGRAMS: Mapping[str, str] = {
     "TTFT": "penstock_worker_time_to_first_token_seconds",
     "TPOT": "penstock_worker_time_per_output_token_seconds",
@@ -67,9 +70,12 @@ class Measure:
     async def histograms(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Buckets | Unavailable]:
         """Cumulative buckets by (objective metric, window in seconds), for all services.
 
-        What the gateways measured is what clients saw, so it goes before what the workers measured.
+        Of more than MOST_WINDOWS different windows the rarest are not measured, so that no tenant can make the tick
+        long for everybody. What the gateways measured is what clients saw, so it goes before what the workers measured.
         """
-        pairs = sorted(set(wanted))
+        wanted = list(wanted)
+        common = {window for window, _ in Counter(window for _, window in wanted).most_common(MOST_WINDOWS)}
+        pairs = sorted({pair for pair in wanted if pair[1] in common})
         asked = [(pair, table[pair[0]]) for table in (HISTOGRAMS, AT_THE_DOOR) for pair in pairs if pair[0] in table]
         texts = [
             f"sum by (namespace, inferenceservice, le) (increase({name}_bucket[{window}s]))"

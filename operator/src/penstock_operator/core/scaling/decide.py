@@ -143,15 +143,18 @@ def _safely(
     if stable > decision.replicas:
         text = f"fewer replicas must be right for {policy.stabilization_seconds:.0f} s"
         reason = Reason.STABILIZING if stable >= current else Reason.LESS_LOAD
-        decision = _held(decision, stable, text, reason=reason, limit=LimitedBy.NONE)
+        verb = "holds" if stable >= current else "not below"
+        decision = _held(decision, stable, text, reason=reason, limit=LimitedBy.NONE, verb=verb)
     stepped = safety.within_step(policy, current=current, replicas=stable)
     if stepped != stable:
         decision = replace(decision, replicas=stepped, limited_by=LimitedBy.RATE)
     return _bounded(policy, current, decision), history
 
 
-def _held(decision: Decision, replicas: int, why: str, *, reason: Reason, limit: LimitedBy) -> Decision:
-    message = f"holds {replicas}: {why}; {decision.message}"
+def _held(
+    decision: Decision, replicas: int, why: str, *, reason: Reason, limit: LimitedBy, verb: str = "holds"
+) -> Decision:
+    message = f"{verb} {replicas}: {why}; {decision.message}"
     return replace(decision, replicas=replicas, reason=reason, message=message, limited_by=limit)
 
 

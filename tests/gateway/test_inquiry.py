@@ -36,6 +36,21 @@ def test_choices_are_prompts_times_n():
     assert ask(prompt=["a", "b"]).choices == 2
 
 
+def test_a_conversation_that_goes_on_keeps_its_prefixes():
+    def chat(*turns):
+        return ask(messages=[{"role": "system", "content": "s" * 3000}, *turns]).prefixes
+
+    turns = [{"role": "user", "content": f"{number}" * 800} for number in range(4)]
+    one, two = chat(*turns[:2]), chat(*turns)
+    assert [tokens for _key, tokens in two] == [1024, 256]
+    assert set(one) <= set(two)
+    assert set(chat({"role": "user", "content": "other" * 900})) & set(two) == {two[-1]}
+    assert ask(prompt=[3] * 255).prefixes == ()
+    assert ask(prompt=[[3] * 300, [4] * 300]).prefixes == ()
+    assert [tokens for _key, tokens in ask(prompt=[3] * 5000).prefixes] == [4096, 1024, 256]
+    assert ask(prompt=[3, "x"] * 500).prefixes == ()
+
+
 def test_limits_and_stream():
     assert ask(max_tokens=5).max_tokens == 5
     assert ask(max_tokens=5, max_completion_tokens=4).max_tokens == 4

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from penstock_gateway.affinity import Affinity, prefixes
 from penstock_gateway.errors import Refusal
 from penstock_gateway.pool import Pool, Ticket, Worker
 
@@ -52,6 +53,51 @@ async def test_among_many_the_only_open_one_is_found():
     workers[77].ready = True
     line = pool(*workers)
     assert await line.acquire(ticket()) is workers[77]
+
+
+async def test_a_prompt_goes_where_its_prefix_is_unless_that_costs_more_than_it_saves():
+    workers = [worker(str(number), limit=100) for number in range(6)]
+    line = pool(*workers)
+    prompt = list(range(3000))
+
+    def again(tail: int) -> Ticket:
+        known = prefixes([*prompt, *range(tail)])
+        assert [tokens for _key, tokens in known] == [1024, 256]
+        return Ticket(10, 1, time.monotonic(), known)
+
+    warm = await line.acquire(again(1))
+    for tail in range(2, 27):
+        assert await line.acquire(again(tail)) is warm, "1024 tokens are worth 256 of work"
+    assert await line.acquire(again(99)) is not warm
+    first = worker("late", limit=100)
+    line.add(first)
+    moved = await line.acquire(again(100))
+    assert moved is not warm, "the prefix is where it was last sent"
+
+
+async def test_a_warm_worker_that_is_full_or_gone_is_not_waited_for():
+    one, other = worker("a", limit=1), worker("b", limit=5)
+    line = pool(one, other)
+    known = prefixes("x" * 2000, units_per_token=4)
+    other.leaving = True
+    assert await line.acquire(Ticket(10, 1, time.monotonic(), known)) is one
+    other.leaving = False
+    assert await line.acquire(Ticket(10, 1, time.monotonic(), known)) is other
+    line.remove("b")
+    held = asyncio.create_task(line.acquire(Ticket(10, 1, time.monotonic(), known)))
+    await asyncio.sleep(0)
+    line.add(worker("c"))
+    assert (await held).uid == "c"
+
+
+def test_prefixes_are_remembered_up_to_a_number():
+    memory = Affinity()
+    for number in range(20_000):
+        memory.remember([(number, 256)], "a")
+    assert memory.find([(19_999, 256)]) == ("a", 256)
+    assert memory.find([(0, 4096), (19_000, 256)]) == ("a", 256)
+    assert memory.find([(0, 256)]) is None
+    assert len(memory._seen) == 8192
 
 
 async def test_who_comes_later_does_not_overtake():

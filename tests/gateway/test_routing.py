@@ -58,6 +58,17 @@ async def test_work_counts_not_requests(world):
     assert (await long)[0] == 200
 
 
+async def test_a_conversation_finds_its_prefix_in_the_cache(world):
+    service, workers = await world.serving(3, device={"step_seconds": 0.001})
+    prompt = list(range(5, 500))
+    for turn in range(6):
+        assert (await world.ask(service, prompt=prompt + [7] * 10 * turn, tokens=2))[0] == 200
+    arrived = [await world.of_worker(worker, "requests_arrived_total") for worker in workers]
+    assert sorted(arrived) == [0, 0, 6]
+    warm = workers[arrived.index(6)]
+    assert await world.of_worker(warm, "prompt_tokens_cached_total") >= 5 * 480
+
+
 async def test_what_a_worker_cannot_run_waits_for_whoever_comes(world):
     service, (first,) = await world.serving()
     asked = [asyncio.create_task(world.ask(service, tokens=100)) for _ in range(3 * LIMIT)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
 
 from aiohttp import web
 
@@ -16,12 +15,8 @@ from penstock_contract.names import HEADER_QUEUE_WAIT, HEADER_TPOT, HEADER_TTFT,
 from penstock_gateway.directory import Service
 from penstock_gateway.inquiry import Inquiry
 from penstock_gateway.meter import Meter
-from penstock_gateway.pool import Ticket, Worker
+from penstock_gateway.pool import PROMPT_TOKENS_PER_WORK, Ticket, Worker
 from penstock_gateway.sla import End, Timings, seconds_per_token
-
-# A prompt token takes a quarter of the time of an output token, by the step models of the reference replicas at
-# half their batch (a tenth to two fifths).
-PROMPT_TOKENS_PER_WORK: Final = 4
 
 
 class Attempt:
@@ -111,7 +106,8 @@ class Exchange:
         if inquiry.max_tokens is not None:
             output = min(output, inquiry.max_tokens)
         self.prompt_work = inquiry.prompt_tokens // PROMPT_TOKENS_PER_WORK
-        self.ticket = Ticket(int(output * inquiry.choices) + self.prompt_work + 1, inquiry.choices, arrived)
+        work = int(output * inquiry.choices) + self.prompt_work + 1
+        self.ticket = Ticket(work, inquiry.choices, arrived, inquiry.prefixes)
         self.sent_at: float | None = None
         self.meter: Meter | None = None
         self.end = End.FAILED

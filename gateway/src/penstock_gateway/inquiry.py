@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from penstock_gateway.affinity import LENGTHS, Prefix, prefixes
 from penstock_gateway.errors import Refusal
 
 _BYTES_PER_TOKEN: Final = 4
@@ -26,6 +27,7 @@ class Inquiry:
         prompt_tokens: of all prompts together.
         max_tokens: most output tokens of one choice, if limited.
         choices: answers asked for: prompts times `n`.
+        prefixes: of the prompt, see `affinity`.
     """
 
     model: str | None
@@ -33,6 +35,7 @@ class Inquiry:
     prompt_tokens: int
     max_tokens: int | None
     choices: int
+    prefixes: tuple[Prefix, ...] = ()
 
 
 def read(body: bytes) -> Inquiry:
@@ -55,6 +58,7 @@ def read(body: bytes) -> Inquiry:
         prompt_tokens=tokens,
         max_tokens=_positive(data.get("max_completion_tokens")) or _positive(data.get("max_tokens")),
         choices=prompts * (_positive(data.get("n")) or 1),
+        prefixes=_prefixes(data) if tokens >= LENGTHS[-1] and prompts == 1 else (),
     )
 
 
@@ -68,6 +72,33 @@ def _prompt(data: dict[str, Any]) -> tuple[int, int]:
     if isinstance(prompt[0], int):
         return len(prompt), 1
     return sum(len(one) if isinstance(one, list) else _text(one) for one in prompt), len(prompt)
+
+
+def _prefixes(data: dict[str, Any]) -> tuple[Prefix, ...]:
+    """Prefixes of a single prompt; a conversation that goes on keeps those it had."""
+    if "messages" in data:
+        return prefixes(_lead(data["messages"]), units_per_token=_BYTES_PER_TOKEN)
+    prompt = data.get("prompt")
+    if isinstance(prompt, str):
+        return prefixes(prompt, units_per_token=_BYTES_PER_TOKEN)
+    head = prompt[: LENGTHS[0]] if isinstance(prompt, list) else []
+    return prefixes(head) if all(isinstance(one, int) for one in head) else ()
+
+
+def _lead(messages: Any) -> str:
+    """The beginning of a conversation as one text; of what is no text, nothing."""
+    most = LENGTHS[0] * _BYTES_PER_TOKEN
+    lead = ""
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        parts = content if isinstance(content, list) else [{"text": content}]
+        for part in parts:
+            text = part.get("text") if isinstance(part, dict) else None
+            if isinstance(text, str):
+                lead += f"{message.get('role')}\n{text[:most]}\n"
+        if len(lead) >= most:
+            break
+    return lead
 
 
 def _text(value: Any) -> int:

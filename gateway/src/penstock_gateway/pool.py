@@ -4,7 +4,8 @@ Requests are bound late: a worker gets at most as many as it can run (and a few,
 next step), the rest waits here, first come first served, and goes to whichever worker frees up or becomes ready
 first. New replicas therefore help requests that arrived before them. The choice falls on the worker with the least
 outstanding work; among many, on the better of two drawn at random, which is nearly as good and keeps gateways that
-know nothing of each other from running after the same worker.
+know nothing of each other from running after the same worker. A worker that has the prompt's prefix in its cache is
+preferred by the work that this saves.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ from typing import Any, Final
 
 from yarl import URL
 
+from penstock_gateway.affinity import Affinity, Prefix
 from penstock_gateway.errors import hold_timeout, queue_full, service_deleted
 
 DEFAULT_LIMIT: Final = 256
+# A prompt token takes a quarter of the time of an output token, by the step models of the reference replicas at
+# half their batch (a tenth to two fifths).
+PROMPT_TOKENS_PER_WORK: Final = 4
 _DRAW_FROM: Final = 8
 _DRAWS: Final = 3
 _FIRST_REST_SECONDS: Final = 0.1
@@ -77,11 +82,13 @@ class Ticket:
         work: tokens to generate and a share of those to read, a measure of time on a worker.
         choices: sequences it will run.
         arrived: when the request came.
+        prefixes: of its prompt.
     """
 
     work: int
     choices: int
     arrived: float
+    prefixes: tuple[Prefix, ...] = ()
     future: asyncio.Future[Worker] | None = None
 
 
@@ -105,6 +112,7 @@ class Pool:
         self._dice = dice or random.Random()
         self._workers: dict[str, Worker] = {}
         self._all: list[Worker] = []
+        self._affinity = Affinity()
         self._waiting: OrderedDict[Ticket, None] = OrderedDict()
         self.closed = False
 
@@ -159,7 +167,7 @@ class Pool:
         if self.closed:
             raise service_deleted()
         if again or not self._waiting:
-            worker = self._pick()
+            worker = self._pick(ticket)
             if worker is not None:
                 return self._reserve(worker, ticket)
         if len(self._waiting) >= self.max_held and not again:
@@ -184,10 +192,11 @@ class Pool:
     def serve_waiting(self) -> None:
         """Hand workers to those who wait, as far as they go; to be called when a worker may have become open."""
         while self._waiting:
-            worker = self._pick()
+            ticket = next(iter(self._waiting))
+            worker = self._pick(ticket)
             if worker is None:
                 return
-            ticket, _none = self._waiting.popitem(last=False)
+            del self._waiting[ticket]
             if ticket.future is not None and not ticket.future.done():
                 ticket.future.set_result(self._reserve(worker, ticket))
 
@@ -217,9 +226,24 @@ class Pool:
     def _reserve(self, worker: Worker, ticket: Ticket) -> Worker:
         worker.outstanding += ticket.choices
         worker.work += ticket.work
+        if ticket.prefixes:
+            self._affinity.remember(ticket.prefixes, worker.uid)
         return worker
 
-    def _pick(self) -> Worker | None:
+    def _pick(self, ticket: Ticket) -> Worker | None:
+        """The worker that will have done the ticket first, as far as can be known; None if all are taken."""
+        best = self._least()
+        if best is None or not ticket.prefixes:
+            return best
+        known = self._affinity.find(ticket.prefixes)
+        if known is not None:
+            uid, tokens = known
+            warm = self._workers.get(uid)
+            if warm is not None and _open(warm) and warm.work <= best.work + tokens // PROMPT_TOKENS_PER_WORK:
+                return warm
+        return best
+
+    def _least(self) -> Worker | None:
         if len(self._all) > _DRAW_FROM:
             for _ in range(_DRAWS):
                 drawn = [worker for worker in self._dice.sample(self._all, 2) if _open(worker)]

@@ -95,11 +95,14 @@ def test_held_requests_count_as_backlog_though_prometheus_is_away() -> None:
     assert decide(POLICY, away, memory, NOW)[0].replicas >= 3
 
 
-def test_the_higher_of_both_rates_counts_and_a_silent_gateway_is_unknown() -> None:
+def test_the_gateways_rate_counts_unless_clients_pass_them_by() -> None:
     seen = observation(arrivals=4)
     offered = Offered(9.0, 90.0, held=2, in_flight=3, window_seconds=8.0, at=NOW)
     assert _at_the_door(seen, Door(offered)).arrivals.value == 9
-    assert _at_the_door(observation(arrivals=12), Door(offered)).arrivals.value == 12
+    rush = observation(arrivals=12)  # held requests were released to new workers at once
+    assert _at_the_door(rush, Door(offered)).arrivals.value == 9
+    unused = Offered(0.0, 0.0, held=0, in_flight=0, window_seconds=8.0, at=NOW)
+    assert _at_the_door(seen, Door(unused)).arrivals.value == 4
     assert _at_the_door(replace(seen, arrivals=ABSENT), Door(offered)).arrivals.value == 9
     silent = _at_the_door(seen, Door(None, "does not answer"))
     assert silent.held is not None

@@ -167,6 +167,14 @@ def kubeconfig(*, name: str, state_dir: Path | None) -> None:
 
 
 @cluster.command()
+@_name
+@_state_dir
+def prometheus(*, name: str, state_dir: Path | None) -> None:
+    """Print the URL of a running cluster's Prometheus, for the chart's prometheus.url."""
+    click.echo(LocalCluster(name, state_dir=state_dir).prometheus_url)
+
+
+@cluster.command()
 @click.argument("tools", nargs=-1, type=click.Choice(list(TOOLS)))
 @click.option(
     "--link", type=click.Path(file_okay=False, path_type=Path), help="Folder in which to link kubectl and helm."

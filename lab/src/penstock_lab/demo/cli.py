@@ -14,7 +14,7 @@ from penstock_lab.cluster.errors import ClusterError
 from penstock_lab.demo.run import DemoError, perform
 from penstock_lab.demo.scenario import PROFILE, Scenario
 from penstock_lab.demo.stage import StageError, stage
-from penstock_lab.demo.summary import Result
+from penstock_lab.demo.summary import OBJECTIVE, Result
 from penstock_lab.install import InstallError
 from penstock_lab.kubectl import KubectlError
 
@@ -30,7 +30,7 @@ def demo(out: Path) -> None:
         raise click.ClickException(f"{examples} is missing: the demo runs from a checkout of Penstock")
     out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
-    click.echo(f"Penstock {version('penstock')} demo: about 3 minutes; everything runs on this machine")
+    click.echo(f"Penstock {version('penstock')} demo: 3 to 5 minutes; everything runs on this machine")
     click.echo(
         f"The workers run a real engine on an EMULATED device ({PROFILE.name}): token rates show scaling, not speed."
     )
@@ -63,9 +63,14 @@ def _tell(result: Result, path: Path) -> None:
             f"TPOT p99 {figures['tpot_p99_seconds']} s; TTFT <= {data['objectives']['ttft_seconds']:g} s: "
             f"{figures['ttft_attainment']:.1%}"
         )
+    for metric in ("ttft", "tpot"):
+        share, bound = requests[f"{metric}_attainment"], data["objectives"][f"{metric}_seconds"]
+        if share is not None:
+            verdict = "met" if share >= OBJECTIVE else "MISSED: what waits for a new replica waits too long"
+            click.echo(f"  SLA: {metric.upper()} <= {bound:g} s for {share:.1%}, asked {OBJECTIVE:.0%}: {verdict}")
     click.echo(
         f"  at most {result.peak} replicas; {data['gpu_hours']:.3f} GPU-hours, "
-        f"{data['cost']:.3f} at the example's price"
+        f"USD {data['cost']:.2f} at the example's price"
     )
     click.echo(f"\nWritten to {path}")
     for problem in data["problems"]:

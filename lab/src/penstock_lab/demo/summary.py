@@ -14,6 +14,7 @@ from penstock_lab.load.outcome import Outcome, figures
 
 TTFT_SECONDS = 2.0
 TPOT_SECONDS = 0.1
+OBJECTIVE = 0.99
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,8 @@ def observe(
 def _at_the_door(seen: Observation, door: Door) -> Observation:
     """The observation with the demand that the gateways see, which includes what never reached a worker.
 
-    Requests that pass the gateways by are seen by the workers only, so the higher of the two rates counts.
+    Workers see a request when it is dispatched, in a rush when held ones are released, so the gateways' rate counts.
+    Only when nothing at all passes through the gateways do clients talk to the workers themselves.
     """
     if door.offered is None:
         unknown = Signal(SignalState.ABSENT, detail=door.detail)
@@ -90,13 +91,16 @@ def _at_the_door(seen: Observation, door: Door) -> Observation:
         seen,
         held=Signal(SignalState.FRESH, offered.held, offered.at),
         in_flight=Signal(SignalState.FRESH, offered.in_flight, offered.at),
-        arrivals=_higher(seen.arrivals, offered.requests_per_second, offered.at),
-        prompt_tokens=_higher(seen.prompt_tokens, offered.prompt_tokens_per_second, offered.at),
+        arrivals=_rate(seen.arrivals, offered.requests_per_second, offered),
+        prompt_tokens=_rate(seen.prompt_tokens, offered.prompt_tokens_per_second, offered),
         rate_window_seconds=offered.window_seconds or seen.rate_window_seconds,
     )
 
 
-def _higher(scraped: Signal, rate: float | None, at: float) -> Signal:
-    if rate is None or (scraped.fresh and scraped.value > rate):
+def _rate(scraped: Signal, rate: float | None, offered: Offered) -> Signal:
+    if rate is None:
         return scraped
-    return Signal(SignalState.FRESH, rate, at)
+    passed_by = not (rate or offered.held or offered.in_flight)
+    if passed_by and scraped.fresh and scraped.value > 0:
+        return scraped
+    return Signal(SignalState.FRESH, rate, offered.at)

@@ -96,14 +96,21 @@ def _wish(
     need = sizing.need(demand=tokens, excess_requests=excess, tokens_per_request=length, capacity=per_replica)
     replicas = max(1, sizing.recommend(need.total, current=current))
     message = (
-        f"{offered:.2f} req/s x {length:.0f} tokens = {tokens:.0f} tok/s offered"
-        f"{f', {excess:.0f} requests too many in queue' if excess else ''}"
+        f"{offered:.2f} req/s x {length:.1f} tokens = {tokens:.0f} tok/s offered"
+        f"{_queue_in_words(excess, length)}"
         f"; one replica carries {per_replica:.0f} tok/s; {need.total:.2f} replicas needed"
     )
     if current == 0:
         return _Wish(replicas, Reason.WAKE_UP, f"{held:.0f} requests held; {message}", needed=need.total, demand=tokens)
     reason = need.reason if replicas > current else Reason.LESS_LOAD if replicas < current else Reason.STEADY
     return _Wish(replicas, reason, message, needed=need.total, demand=tokens)
+
+
+def _queue_in_words(excess: float, length: float) -> str:
+    if not excess:
+        return ""
+    extra = excess * length / sizing.BACKLOG_DRAIN_SECONDS
+    return f", +{extra:.0f} tok/s to work off {excess:.0f} queued requests in {sizing.BACKLOG_DRAIN_SECONDS:.0f} s"
 
 
 def _without_capacity(seen: Observation, excess: float, *, known_length: bool) -> _Wish:

@@ -26,6 +26,7 @@ _LONGEST_SECONDS = 480.0
 def main() -> int:
     """Run it; the exit status is 0 only if every promise held."""
     arguments = _arguments()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born ignoring it
     # One way out: SIGTERM unwinds like Ctrl-C, so that the cluster ends in order.
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -106,11 +106,10 @@ async def pending(world: World) -> Result:
 
 
 async def _limited(world: World, name: str) -> str:
-    for kind in ("ScalingLimited", "Progressing"):
-        found = await world.condition(name, kind)
-        if found.get("reason") in ("Quota", "QuotaLimited", "Unschedulable", "InsufficientAccelerators"):
-            return f"{kind}={found['status']} ({found['reason']})"
-    return ""
+    limited, progress = await world.condition(name, "ScalingLimited"), await world.condition(name, "Progressing")
+    if (limited.get("reason"), progress.get("reason")) != ("Quota", "Unschedulable"):
+        return ""
+    return f"ScalingLimited={limited['status']} (Quota), Progressing={progress['status']} (Unschedulable)"
 
 
 async def _ended(traffic: Traffic, count: int) -> bool:

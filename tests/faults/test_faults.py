@@ -5,7 +5,7 @@ from benchmarks.faults import outages, planned, workers
 from benchmarks.faults.traffic import End
 from benchmarks.faults.world import World
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
 async def test_an_evicted_worker_loses_nothing(faulty: World) -> None:

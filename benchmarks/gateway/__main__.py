@@ -64,7 +64,9 @@ async def _requests(target: Target, seconds: float) -> dict[str, float]:
     spent = _cpu(target)
     started = time.monotonic()
     done = await load.closed(target.host, target.port, target.path, connections=_CONNECTIONS, seconds=seconds)
-    return _rate(done, time.monotonic() - started, _cpu(target) - spent)
+    found = _rate(done, time.monotonic() - started, _cpu(target) - spent)
+    _say(f"  {found}")
+    return found
 
 
 async def _streams(target: Target, count: int, seconds: float) -> dict[str, float]:
@@ -77,12 +79,16 @@ async def _streams(target: Target, count: int, seconds: float) -> dict[str, floa
     done, latencies = await load.streams(
         target.host, target.port, target.path, count=count, interval=_INTERVAL, seconds=seconds, settled=settled
     )
-    return _rate(done, time.monotonic() - marks[1], _cpu(target) - marks[0]) | _percentiles(latencies)
+    found = _rate(done, time.monotonic() - marks[1], _cpu(target) - marks[0]) | _percentiles(latencies)
+    _say(f"  {found}")
+    return found
 
 
 async def _half_requests(target: Target, rate: float, seconds: float) -> dict[str, float]:
     _say(f"{target.name}: {rate:.0f} requests/s")
-    return _percentiles(await load.opened(target.host, target.port, target.path, rate=rate, seconds=seconds))
+    found = _percentiles(await load.opened(target.host, target.port, target.path, rate=rate, seconds=seconds))
+    _say(f"  {found}")
+    return found
 
 
 async def _half_chunks(target: Target, count: int, seconds: float) -> dict[str, float]:
@@ -90,7 +96,9 @@ async def _half_chunks(target: Target, count: int, seconds: float) -> dict[str, 
     _done, latencies = await load.streams(
         target.host, target.port, target.path, count=count, interval=_INTERVAL, seconds=seconds, settled=lambda: None
     )
-    return _percentiles(latencies)
+    found = _percentiles(latencies)
+    _say(f"  {found}")
+    return found
 
 
 async def _memory(target: Target) -> dict[str, float]:

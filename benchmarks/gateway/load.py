@@ -131,7 +131,9 @@ async def opened(host: str, port: int, path: str, *, rate: float, seconds: float
             connection.ask(message)
             sent += 1
         await asyncio.sleep(0.0005)
-    await asyncio.sleep(0.5)
+    deadline = time.monotonic() + 10
+    while len(latencies) < sent and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
     for one in made:
         one.transport.abort()
     if len(latencies) < sent:

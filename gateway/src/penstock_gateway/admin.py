@@ -31,7 +31,7 @@ def application(*, services: Callable[[], Iterable[Service]], not_ready: Callabl
         return web.Response(status=503 if problem else 200, text=problem or "ok")
 
     async def scrape(_request: web.Request) -> web.Response:
-        return web.Response(body=metrics.render(services()), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return web.Response(body=await metrics.render(services()), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def show_demand(_request: web.Request) -> web.Response:
         return web.json_response(demand(services()))

@@ -33,6 +33,7 @@ from penstock_gateway.settings import Settings
 _SETTLE_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.1
 _LAST_WRITES_SECONDS: Final = 1.0
+_KEEPALIVE_SECONDS: Final = 600.0  # longer than load balancers keep theirs
 _log = logging.getLogger(__name__)
 
 
@@ -91,7 +92,7 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
 def _server(front: Front) -> web.ServerRunner:
     # The plain server: its routes are one table, and an application would cost each request more than they do.
     # A client that goes away cancels its handler, which closes the connection to the worker.
-    server = web.Server(front.handle, handler_cancellation=True, access_log=None)
+    server = web.Server(front.handle, handler_cancellation=True, access_log=None, keepalive_timeout=_KEEPALIVE_SECONDS)
     return web.ServerRunner(server, shutdown_timeout=_LAST_WRITES_SECONDS)
 
 

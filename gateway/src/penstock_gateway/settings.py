@@ -33,8 +33,8 @@ class Settings:
     kubeconfig: str | None = None
     namespaces: tuple[str, ...] = ()
     host: str = _ANY_ADDRESS
-    port: int = 8080
-    admin_port: int = 8081
+    port: int = names.GATEWAY_PORT
+    admin_port: int = names.GATEWAY_ADMIN_PORT
     api_keys_file: Path | None = None
     drain_seconds: float = _DRAIN_SECONDS
     held_bodies_bytes: int = int(_HELD_BODIES_MEBIBYTES) << 20
@@ -51,8 +51,8 @@ class Settings:
             kubeconfig=env.get("KUBECONFIG") or None,
             namespaces=tuple(part.strip() for part in env.get("PENSTOCK_NAMESPACES", "").split(",") if part.strip()),
             host=env.get(names.BIND_ADDRESS_ENV) or _ANY_ADDRESS,
-            port=_port(env, "PENSTOCK_GATEWAY_PORT", 8080),
-            admin_port=_port(env, "PENSTOCK_GATEWAY_ADMIN_PORT", 8081),
+            port=_port(env, "PENSTOCK_GATEWAY_PORT", names.GATEWAY_PORT),
+            admin_port=_port(env, "PENSTOCK_GATEWAY_ADMIN_PORT", names.GATEWAY_ADMIN_PORT),
             api_keys_file=Path(keys) if keys else None,
             drain_seconds=_number(env, "PENSTOCK_DRAIN_SECONDS", _DRAIN_SECONDS),
             held_bodies_bytes=int(_number(env, "PENSTOCK_HELD_BODIES_MEBIBYTES", _HELD_BODIES_MEBIBYTES) * 2**20),

@@ -29,6 +29,26 @@ sent to the gateways in turn by a client that **never tries again**: what the ga
 
 """
 
+_TAIL = """
+## How to read it
+
+- A worker that is killed takes its unfinished streams with it; the gateway ends each with an error event. Requests
+  that it had taken and not begun to answer go to another worker: those are the ones counted *twice*.
+- A worker that hangs gets nothing new once its pod is not ready or two health checks went unanswered. What waited for a
+  first byte then moves on; streams that had begun are given 20 s more before they are ended with an error event. Its
+  liveness probe has the container restarted.
+- After a SIGKILL the operator has no memory of the load and holds the count for one stabilisation window. That unmarks
+  what drains; the drain begins anew afterwards. Nothing is lost, but the GPUs go later.
+- A storm is refused with 429 beyond what workers and `routing.maxHeldRequests` (300 here, in each gateway) take.
+
+## Not covered
+
+More than one machine, so no lost packets, half-open connections or partitions; no node that dies; only our own engine
+(others drain by their preStop hook); streams longer than `drain.timeoutSeconds` or `gateway.drainSeconds`, which end
+cut by design; a gateway that is SIGKILLed, whose streams are cut; duplicates are an upper bound from the gateways' logs, no
+count of tokens generated in vain.
+"""
+
 
 def page(rows: Mapping[str, Row], *, machine: str) -> str:
     """The Markdown page.
@@ -43,6 +63,7 @@ def page(rows: Mapping[str, Row], *, machine: str) -> str:
     parts += ["\n## Faults: what may fail is bounded, and says so\n\n"]
     parts += [_table([row for row in done if not row["planned"]]), "\n## Verdict\n\n"]
     parts.append("".join(f"- {one}\n" for one in problems(rows)) or "Everything as promised.\n")
+    parts.append(_TAIL)
     return "".join(parts)
 
 

@@ -44,9 +44,9 @@ _TAIL = """
 ## Not covered
 
 More than one machine, so no lost packets, half-open connections or partitions; no node that dies; only our own engine
-(others drain by their preStop hook); streams longer than `drain.timeoutSeconds` or `gateway.drainSeconds`, which end
-cut by design; a gateway that is SIGKILLed, whose streams are cut; duplicates are an upper bound from the gateways' logs, no
-count of tokens generated in vain.
+(others drain by their preStop hook); streams longer than `drain.timeoutSeconds` or `gateway.drainSeconds`, which are
+cut by design; a gateway that is SIGKILLed, whose streams are cut. Duplicates are an upper bound from the gateways'
+logs, no count of tokens generated in vain.
 """
 
 

@@ -1,8 +1,9 @@
 """Carries a decision out: hand-over of the count, `/scale`, and drains before anything is removed.
 
 More replicas are asked for at once. Fewer are reached in steps over several ticks (`core.victims`): mark, wait until
-idle or out of time, then give the victims the lowest deletion cost and shrink by exactly them. All state of a drain is
-in the pods' annotations, so a restart of the operator goes on where it was, and load that returns unmarks.
+idle or out of time, then give the victims the lowest deletion cost and shrink by exactly them. All
+state of a drain is in the pods' annotations, so nothing is lost with the operator; load that returns unmarks. A
+restarted operator has no memory and so holds the count, which unmarks too: it drains again after the window.
 """
 
 from __future__ import annotations

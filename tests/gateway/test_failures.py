@@ -121,7 +121,7 @@ async def test_a_request_that_breaks_every_worker_is_given_up(world, odd_worker)
     service, server = await odd_worker(die)
     status, answer = await world.ask(service)
     assert (status, answer["error"]["code"]) == (502, "upstream_broken")
-    assert len(server.calls) == 3
+    assert len(server.calls) == 1 + 3, "the first went over a kept connection, which proves nothing"
     assert await failed(world, service, "broken") == 1
 
 

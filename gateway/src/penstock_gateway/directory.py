@@ -130,10 +130,9 @@ class Directory:
         key = (metadata["namespace"], label)
         pool = self._pools.setdefault(key, Pool())
         worker = pool.get(uid)
-        origin = f"http://[{address}]:{names.HTTP_PORT}" if ":" in address else f"http://{address}:{names.HTTP_PORT}"
-        if worker is None or worker.origin != origin:
+        if worker is None or worker.host != address:
             self.remove_pod(uid)
-            worker = Worker(uid, metadata["name"], origin)
+            worker = Worker(uid, metadata["name"], address)
             self._pools.setdefault(key, pool)
             self._owners[uid] = key
             pool.add(worker)

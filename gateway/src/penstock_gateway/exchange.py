@@ -65,7 +65,7 @@ class Exchange:
     Attributes:
         service: that it is for.
         path: at the worker.
-        headers: for the worker.
+        head: header lines for the worker.
         body: for the worker, byte by byte as it came; emptied when it can no longer be needed.
         request_id: given by the client, or made.
         ticket: its claim to workers.
@@ -79,7 +79,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_reported", "_tokens", "attempts", "body", "choices", "closing", "end", "headers", "meter", "path",
+        "_reported", "_tokens", "attempts", "body", "choices", "closing", "end", "head", "meter", "path",
         "prompt_work", "reason", "request_id", "response", "sent_at", "service", "ticket",
     )  # fmt: skip
 
@@ -89,7 +89,7 @@ class Exchange:
         inquiry: Inquiry,
         *,
         path: str,
-        headers: Mapping[str, str],
+        head: bytes,
         body: bytes,
         request_id: str,
         arrived: float,
@@ -98,7 +98,7 @@ class Exchange:
         self.service = service
         self.closing = closing
         self.path = path
-        self.headers = headers
+        self.head = head
         self.body = body
         self.request_id = request_id
         self.choices = inquiry.choices
@@ -116,6 +116,11 @@ class Exchange:
         self.response: web.StreamResponse | None = None
         self._reported: dict[str, float] = {}
         self._tokens: int | None = None
+
+    def message(self, host: str) -> bytes:
+        """The request as a worker gets it."""
+        line = f"POST {self.path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(self.body)}\r\n".encode()
+        return b"".join((line, self.head, b"\r\n", self.body))
 
     def finish(self, end: End, reason: str | None = None) -> None:
         """Note how it ended."""

@@ -10,11 +10,10 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 from aiohttp import web
-from multidict import CIMultiDict
 
 from penstock_contract.names import HEADER_REQUEST_ID
 from penstock_gateway import errors, inquiry
@@ -30,10 +29,11 @@ from penstock_gateway.sla import End
 _MODELS: Final = "/v1/models"
 _ENDPOINTS: Final = {"/v1/chat/completions": "POST", "/v1/completions": "POST", _MODELS: "GET"}
 _NOT_PASSED_ON: Final = frozenset(
-    {
+    name.encode()
+    for name in (
         "host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "proxy-connection",
         "proxy-authorization", "expect", "content-length", "content-encoding", "accept-encoding", HEADER_REQUEST_ID,
-    }
+    )
 )  # fmt: skip
 _log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Front:
                 service or self._resolve(asked),
                 asked,
                 path=endpoint,
-                headers=self._headers_on(request.headers, request_id),
+                head=self._head_on(request, request_id),
                 body=body,
                 request_id=request_id,
                 arrived=arrived,
@@ -146,12 +146,15 @@ class Front:
             raise errors.model_not_resolved(asked.model, (f"/{one.path}/v1" for one in found), known)
         return found[0]
 
-    def _headers_on(self, found: Mapping[str, str], request_id: str) -> CIMultiDict[str]:
-        headers = CIMultiDict((name, value) for name, value in found.items() if name.lower() not in _NOT_PASSED_ON)
-        if self._keys is not None:
-            headers.popall("Authorization", None)  # the key is for us
-        headers[HEADER_REQUEST_ID] = request_id
-        return headers
+    def _head_on(self, request: web.BaseRequest, request_id: str) -> bytes:
+        """Header lines for the worker: the client's, but for those of its connection and our key."""
+        lines = [
+            b"%b: %b\r\n" % (name, value)
+            for name, value in request.raw_headers
+            if (lower := name.lower()) not in _NOT_PASSED_ON and (self._keys is None or lower != b"authorization")
+        ]
+        lines.append(f"{HEADER_REQUEST_ID}: {request_id}\r\n".encode("utf-8", "surrogateescape"))
+        return b"".join(lines)
 
     def _closing(self, response: web.StreamResponse) -> web.StreamResponse:
         if self.draining and not response.prepared:

@@ -43,6 +43,8 @@ class Meter:
 
     def feed(self, chunk: bytes, now: float) -> int:
         """Take note of bytes of a stream; return how many events began in them."""
+        if not chunk:
+            return 0
         self._previous, self._last = self._last, chunk
         if self._partial:
             chunk = self._partial + chunk

@@ -18,8 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from yarl import URL
-
 from penstock_gateway.affinity import Affinity, Prefix
 from penstock_gateway.errors import hold_timeout, queue_full, service_deleted
 
@@ -40,7 +38,7 @@ class Worker:
     Attributes:
         uid: of the pod.
         name: of the pod.
-        origin: base URL of its serving port.
+        host: its address.
         ready: the pod is Ready.
         leaving: it drains or is being deleted: it gets nothing new.
         limit: most choices it gets at a time; None until it was asked what it can run.
@@ -54,7 +52,7 @@ class Worker:
 
     uid: str
     name: str
-    origin: str
+    host: str
     ready: bool = False
     leaving: bool = False
     limit: int | None = None
@@ -64,14 +62,6 @@ class Worker:
     attempts: set[Any] = field(default_factory=set)
     rests: int = 0
     waking: asyncio.TimerHandle | None = None
-    _urls: dict[str, URL] = field(default_factory=dict)
-
-    def url(self, path: str) -> URL:
-        """URL of a path on this worker; parsed once."""
-        found = self._urls.get(path)
-        if found is None:
-            found = self._urls[path] = URL(self.origin + path)
-        return found
 
 
 @dataclass(eq=False, slots=True)

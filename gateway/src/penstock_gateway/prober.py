@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
-import aiohttp
-
+from penstock_contract import names
+from penstock_gateway.errors import BrokenError, NotTakenError
 from penstock_gateway.pool import DEFAULT_LIMIT, Pool, Worker
+from penstock_gateway.upstream import Upstream
 
 _TICK_SECONDS: Final = 1.0
 _SILENT_SECONDS: Final = 5.0
@@ -27,6 +28,7 @@ _ANSWER_SECONDS: Final = 2.0
 _GREET_PAUSE_SECONDS: Final = 0.5
 _LAST_BYTES_SECONDS: Final = 1.0
 SLOW_READER_SECONDS: Final = 60.0
+_NO_ANSWER: Final = (NotTakenError, BrokenError, TimeoutError)
 _log = logging.getLogger(__name__)
 
 
@@ -34,12 +36,12 @@ class Prober:
     """Greets new workers and watches over silent ones.
 
     Args:
-        session: for all workers.
+        upstream: to the workers.
         pools: all pools there are.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, pools: Callable[[], Iterable[Pool]]) -> None:
-        self._session = session
+    def __init__(self, upstream: Upstream, pools: Callable[[], Iterable[Pool]]) -> None:
+        self._upstream = upstream
         self._pools = pools
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked: set[Worker] = set()
@@ -86,9 +88,8 @@ class Prober:
     async def _greet(self, pool: Pool, worker: Worker) -> None:
         while worker.ready and worker.limit is None:
             try:
-                async with self._session.get(worker.url("/v1/models"), timeout=_timeout()) as response:
-                    worker.limit = limit_of(await response.read()) if response.status < 400 else DEFAULT_LIMIT
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                worker.limit = limit_of(await self._get(worker, "/v1/models"))
+            except _NO_ANSWER as error:
                 _log.info("event=worker_unreachable worker=%s error=%r", worker.name, error)
                 await asyncio.sleep(_GREET_PAUSE_SECONDS)
         if worker.limit is not None:
@@ -97,15 +98,23 @@ class Prober:
 
     async def _examine(self, pool: Pool, worker: Worker) -> None:
         try:
-            async with self._session.get(worker.url("/health"), timeout=_timeout()) as response:
-                await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError):
+            await self._get(worker, "/health")
+        except _NO_ANSWER:
             self._no_answer(pool, worker)
         else:
             self._unanswered.pop(worker, None)
             worker.heard_at = time.monotonic()
         finally:
             self._asked.discard(worker)
+
+    async def _get(self, worker: Worker, path: str) -> bytes:
+        message = f"GET {path} HTTP/1.1\r\nHost: {worker.host}\r\n\r\n".encode()
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            reply = await self._upstream.send(worker.host, names.HTTP_PORT, message)
+            try:
+                return await reply.read()
+            finally:
+                reply.close()
 
     def _no_answer(self, pool: Pool, worker: Worker) -> None:
         now = time.monotonic()
@@ -142,7 +151,3 @@ def limit_of(models: bytes) -> int:
     except (ValueError, LookupError, TypeError):
         return DEFAULT_LIMIT
     return runs + max(1, runs // 8) if isinstance(runs, int) and runs > 0 else DEFAULT_LIMIT
-
-
-def _timeout() -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=_ANSWER_SECONDS)

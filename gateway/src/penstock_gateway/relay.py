@@ -16,46 +16,43 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
-from penstock_contract.names import HEADER_REQUEST_ID
+from penstock_contract import names
 from penstock_gateway import errors
 from penstock_gateway.errors import BrokenError, ClientGoneError, NotTakenError
 from penstock_gateway.exchange import Attempt, Exchange
+from penstock_gateway.flow import Flow
 from penstock_gateway.meter import Meter, completion_tokens
+from penstock_gateway.reply import Reply
 from penstock_gateway.sla import End
+from penstock_gateway.upstream import Upstream
 
 _MOST_BROKEN: Final = 3
 _MOST_ATTEMPTS: Final = 50
 _WHOLE_BYTES: Final = 1 << 20
-_CONNECT_SECONDS: Final = 2.0
 _LAST_WRITE_SECONDS: Final = 5.0
-# Below that of the servers behind us (uvicorn: 5 s), or requests meet connections that are just being closed.
-_KEEPALIVE_SECONDS: Final = 4.0
 _NOT_PASSED_BACK: Final = frozenset(
-    {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "proxy-connection", HEADER_REQUEST_ID}
+    {
+        "connection",
+        "keep-alive",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "proxy-connection",
+        names.HEADER_REQUEST_ID,
+    }
 )
 _log = logging.getLogger(__name__)
 
 
-def open_session() -> aiohttp.ClientSession:
-    """The session for all workers: no limits of its own, no cookies, bodies as they come."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-    )
-
-
 class Relay:
-    """Forwards exchanges over one session."""
+    """Forwards exchanges."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
 
     async def forward(self, exchange: Exchange, request: web.BaseRequest) -> web.StreamResponse:
         """Have the exchange answered.
@@ -100,98 +97,40 @@ class Relay:
     async def _attempt(self, exchange: Exchange, attempt: Attempt, request: web.BaseRequest) -> web.StreamResponse:
         worker = attempt.worker
         exchange.sent_at = worker.heard_at = time.monotonic()
-        try:
-            upstream = await self._session.post(
-                worker.url(exchange.path), data=exchange.body, headers=exchange.headers, allow_redirects=False
-            )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise NotTakenError(str(error)) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise BrokenError(repr(error)) from error
-        complete = False
+        reply = await self._upstream.send(worker.host, names.HTTP_PORT, exchange.message(worker.host))
         try:
             worker.heard_at = time.monotonic()
-            if upstream.status == web.HTTPServiceUnavailable.status_code:
+            if reply.status == web.HTTPServiceUnavailable.status_code:
                 raise NotTakenError("the worker answered 503")
             worker.rests = 0
-            response = await self._answer(exchange, attempt, upstream, request)
-            complete = True
+            return await _answer(exchange, attempt, reply, request)
         finally:
-            # What has not come to its end is closed: the worker then stops working on it.
-            if complete:
-                upstream.release()
-            else:
-                upstream.close()
-        return response
-
-    async def _answer(
-        self, exchange: Exchange, attempt: Attempt, upstream: aiohttp.ClientResponse, request: web.BaseRequest
-    ) -> web.StreamResponse:
-        exchange.report(upstream.headers)
-        headers = _headers_back(upstream.headers, exchange.request_id)
-        length = upstream.content_length
-        if length is not None and length <= _WHOLE_BYTES:
-            try:
-                body = await upstream.read()
-            except (aiohttp.ClientError, OSError) as error:
-                raise BrokenError(repr(error)) from error
-            _settle(exchange, upstream.status, completion_tokens(body))
-            return web.Response(status=upstream.status, headers=headers, body=body)
-        first = await _read(upstream)
-        exchange.body = b""
-        response = exchange.response = web.StreamResponse(status=upstream.status, headers=headers)
-        if exchange.closing:
-            response.force_close()
-        if upstream.content_type == "text/event-stream":
-            exchange.meter = Meter()
-        await _start(response, request, attempt)
-        await _pass_on(exchange, attempt, response, upstream, first)
-        meter = exchange.meter
-        _settle(exchange, upstream.status, None if meter is None else meter.tokens())
-        if meter is not None and meter.failed:
-            exchange.finish(End.FAILED, errors.STREAM_BROKEN)
-        return response
+            reply.close()  # if it has not come to its end, the worker stops working on it
 
 
-async def _start(response: web.StreamResponse, request: web.BaseRequest, attempt: Attempt) -> None:
-    attempt.writing_since = time.monotonic()
+async def _answer(exchange: Exchange, attempt: Attempt, reply: Reply, request: web.BaseRequest) -> web.StreamResponse:
+    exchange.report(reply.headers)
+    headers = _headers_back(reply.headers, exchange.request_id)
+    if reply.length is not None and reply.length <= _WHOLE_BYTES:
+        body = await reply.read()
+        _settle(exchange, reply.status, completion_tokens(body))
+        return web.Response(status=reply.status, headers=headers, body=body)
+    first = await reply.piece()
+    exchange.body = b""
+    response = exchange.response = web.StreamResponse(status=reply.status, headers=headers)
+    if exchange.closing:
+        response.force_close()
+    if reply.headers.get("Content-Type", "").startswith("text/event-stream"):
+        exchange.meter = Meter()
     try:
-        await response.prepare(request)
+        await Flow(exchange, attempt, reply, request).run(response, first)
     except OSError as error:
         raise ClientGoneError(repr(error)) from error
-
-
-async def _pass_on(
-    exchange: Exchange,
-    attempt: Attempt,
-    response: web.StreamResponse,
-    upstream: aiohttp.ClientResponse,
-    chunk: bytes,
-) -> None:
-    """Pass on everything, from the first chunk that was read already."""
-    meter, worker = exchange.meter, attempt.worker
-    while chunk:
-        worker.heard_at = now = time.monotonic()
-        attempt.progress(0 if meter is None else meter.feed(chunk, now))
-        attempt.writing_since = now
-        try:
-            await response.write(chunk)
-        except OSError as error:
-            raise ClientGoneError(repr(error)) from error
-        attempt.writing_since = None
-        chunk = await _read(upstream)
-    try:
-        await response.write_eof()
-    except OSError as error:
-        raise ClientGoneError(repr(error)) from error
-
-
-async def _read(upstream: aiohttp.ClientResponse) -> bytes:
-    """What has come by now, or the next that comes; empty at the end."""
-    try:
-        return await upstream.content.readany()
-    except (aiohttp.ClientError, OSError) as error:
-        raise BrokenError(repr(error)) from error
+    meter = exchange.meter
+    _settle(exchange, reply.status, None if meter is None else meter.tokens())
+    if meter is not None and meter.failed:
+        exchange.finish(End.FAILED, errors.STREAM_BROKEN)
+    return response
 
 
 async def _cut_off(exchange: Exchange, response: web.StreamResponse, request: web.BaseRequest) -> web.StreamResponse:
@@ -222,5 +161,5 @@ def _settle(exchange: Exchange, status: int, tokens: int | None) -> None:
 
 def _headers_back(found: Mapping[str, str], request_id: str) -> CIMultiDict[str]:
     headers = CIMultiDict((name, value) for name, value in found.items() if name.lower() not in _NOT_PASSED_BACK)
-    headers[HEADER_REQUEST_ID] = request_id
+    headers[names.HEADER_REQUEST_ID] = request_id
     return headers

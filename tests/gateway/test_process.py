@@ -100,6 +100,31 @@ async def test_api_keys_are_asked_for_and_kept_from_the_worker(world, tmp_path, 
         assert response.status == 200
 
 
+async def test_bodies_of_waiting_requests_have_a_bound_of_memory(world):
+    service = await world.service()
+    gateway = await world.start_gateway(held_bodies_mebibytes="1")
+    waiting = asyncio.create_task(world.ask(service, prompt="x" * 900_000, gateway=gateway))
+
+    async def held() -> bool:
+        return (await world.demand(service, gateway)).get("held") == 1
+
+    await eventually(held, "one is held")
+    async with world.post(service, prompt="x" * 200_000, gateway=gateway) as response:
+        assert response.status == 503
+        assert (await response.json())["error"]["code"] == "overloaded"
+    assert await world.metric(service, "requests_failed_total", reason="overloaded", gateway=gateway) == 1
+    assert await world.metric(service, "requests_arrived_total", gateway=gateway) == 2
+    waiting.cancel()
+
+    async def left() -> bool:
+        return (await world.demand(service, gateway))["held"] == 0
+
+    await eventually(left, "it left")
+    again = asyncio.create_task(world.ask(service, prompt="x" * 900_000, gateway=gateway))
+    await eventually(held, "there is room again")
+    again.cancel()
+
+
 async def test_several_gateways_share_the_workers_and_nothing_else(world):
     service, workers = await world.serving(2, device={"slots": 8})
     other = await world.start_gateway()

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 QUEUE_FULL: Final = "queue_full"
 HOLD_TIMEOUT: Final = "hold_timeout"
+OVERLOADED: Final = "overloaded"
 UNREACHABLE: Final = "unreachable"
 BROKEN: Final = "broken"
 STREAM_BROKEN: Final = "stream_broken"
@@ -20,7 +21,7 @@ INTERNAL: Final = "internal"
 CLIENT_CLOSED: Final = "client_closed"
 # Values of the label `reason`. The last one is the client's doing.
 REASONS: Final = (
-    QUEUE_FULL, HOLD_TIMEOUT, UNREACHABLE, BROKEN, STREAM_BROKEN, UPSTREAM_ERROR, SERVICE_DELETED, INTERNAL,
+    QUEUE_FULL, HOLD_TIMEOUT, OVERLOADED, UNREACHABLE, BROKEN, STREAM_BROKEN, UPSTREAM_ERROR, SERVICE_DELETED, INTERNAL,
     CLIENT_CLOSED,
 )  # fmt: skip
 _BUSY_RETRY_SECONDS: Final = 5
@@ -144,7 +145,7 @@ def overloaded() -> Refusal:
     """503: the bodies of waiting requests fill the memory set aside for them."""
     return Refusal(
         "The gateway holds as much as it may; try again later.",
-        status=503, kind="overloaded_error", retry_after=_BUSY_RETRY_SECONDS,
+        status=503, kind="overloaded_error", code="overloaded", retry_after=_BUSY_RETRY_SECONDS, reason=OVERLOADED,
     )  # fmt: skip
 
 

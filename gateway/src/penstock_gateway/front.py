@@ -92,7 +92,12 @@ class Front:
             services = self._directory.services if key is None else [self._service(key)]
             return self._closing(web.json_response(models(services), headers={HEADER_REQUEST_ID: request_id}))
         service = None if key is None else self._service(key)
-        body = await self._bodies.read(request)
+        try:
+            body = await self._bodies.read(request)
+        except Refusal as refusal:
+            if service is not None and refusal.reason is not None:
+                service.stats.refuse(service.objectives, refusal.reason)
+            raise
         size = len(body)
         try:
             asked = inquiry.read(body)

@@ -77,6 +77,11 @@ class Stats:
         """Learn from the length of one answer of one choice."""
         self.mean_output += (tokens - self.mean_output) / _MEAN_OVER
 
+    def refuse(self, objectives: Sequence[Objective], reason: str) -> None:
+        """Count a request that was refused before it was read."""
+        self.arrived += 1
+        self.finish(objectives, Timings(None, None, None, 0.0), End.FAILED, reason)
+
     def finish(self, objectives: Sequence[Objective], timings: Timings, end: End, reason: str | None) -> None:
         """Count the end of one request.
 

@@ -43,11 +43,11 @@ def models(cluster: LocalCluster) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def operator(
     cluster: LocalCluster, kubectl: Callable[..., str], models: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OperatorProcess]:
-    """The operator, watching all namespaces, one tick a second."""
+    """The operator, watching all namespaces, one tick a second; gone when other tests use the cluster."""
     kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     log = tmp_path_factory.mktemp("operator") / "operator.log"

@@ -126,6 +126,8 @@ def test_the_end_of_its_owner_is_its_end(tmp_path, moment, end):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
+        # A background job of a shell ignores SIGINT and hands that on; a person at a terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     )
     seen = next((line for line in owner.stdout if moment in line), None)
     assert seen, f"it never said {moment!r}"

@@ -34,7 +34,7 @@ async def failed(world, service, reason):
 
 
 async def test_requests_without_an_answer_yet_survive_the_death_of_their_worker(world):
-    service, (victim, other) = await world.serving(2, device={"slots": 1})
+    service, (victim, other) = await world.serving(2, device={"slots": 1, "step_seconds": 0.005})
     running = [asyncio.create_task(world.ask(service, tokens=50)) for _ in range(6)]
     await world.reaches(victim, "requests_running", 1)
     victim.kill()
@@ -82,6 +82,7 @@ async def test_a_worker_that_refuses_while_it_drains_costs_nobody_a_request(worl
     await eventually(used_again, "it gets requests again")
 
 
+@pytest.mark.slow
 async def test_a_worker_that_hangs_loses_what_waits_and_keeps_what_it_began(world):
     service, (hung,) = await world.serving(device={"slots": 1})
     async with world.post(service, tokens=150, stream=True) as begun:

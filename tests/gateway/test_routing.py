@@ -70,11 +70,11 @@ async def test_a_conversation_finds_its_prefix_in_the_cache(world):
 
 
 async def test_what_a_worker_cannot_run_waits_for_whoever_comes(world):
-    service, (first,) = await world.serving()
+    service, (first,) = await world.serving(device={"step_seconds": 0.01})
     asked = [asyncio.create_task(world.ask(service, tokens=100)) for _ in range(3 * LIMIT)]
     await world.held(service, 2 * LIMIT)
     await world.reaches(first, "requests_arrived_total", LIMIT)
-    second = await world.worker()
+    second = await world.worker(step_seconds=0.01)
     await world.pod(service, second.address)
     await world.held(service, LIMIT)
     await world.reaches(second, "requests_arrived_total", LIMIT)

@@ -19,7 +19,8 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        print(f"[{time.monotonic() - self._start:4.0f} s of ~{self.expected_seconds:.0f} s] {text}", flush=True)
+        passed = time.monotonic() - self._start
+        print(f"[{passed:4.0f} s of ~{self.expected_seconds:.0f} s on a calm machine] {text}", flush=True)
 
 
 def expected_seconds(sizes: list[int], *, steady_seconds: float) -> float:

@@ -10,21 +10,25 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
 from urllib3.util.retry import Retry
 
-from penstock_operator.core.ports import Sample, Unavailable
+from penstock_operator.core.ports import Sample, Series, Unavailable
 
 _THREADS = 4
+_PATIENCE = 4  # a range answer may take so many times longer than an instant one
+_Answer = TypeVar("_Answer")
 
 
 class PrometheusSource:
-    """Instant queries against one Prometheus-compatible URL."""
+    """Queries against one Prometheus-compatible URL."""
 
     def __init__(
         self, url: str, *, timeout_seconds: float = 5.0, token_file: Path | None = None, ca_file: Path | None = None
@@ -42,17 +46,21 @@ class PrometheusSource:
 
     async def instant(self, query: str) -> tuple[Sample, ...] | Unavailable:
         """Evaluate `query` now; never raises."""
+        return await self._answer(lambda: self._ask(query), seconds=self._timeout)
+
+    async def range(self, query: str, *, start: float, end: float, step: float) -> tuple[Series, ...] | Unavailable:
+        """Evaluate `query` every `step` seconds from `start` to `end` (whole Unix seconds); never raises."""
+        seconds = _PATIENCE * self._timeout
+        return await self._answer(lambda: self._ask_range(query, start, end, step, seconds), seconds=seconds)
+
+    async def _answer(self, ask: Callable[[], _Answer | Unavailable], *, seconds: float) -> _Answer | Unavailable:
         loop = asyncio.get_running_loop()
         try:
-            answer = await asyncio.wait_for(
-                loop.run_in_executor(self._pool, self._ask, query), timeout=self._timeout + 1
-            )
-        except TimeoutError:
-            return Unavailable(f"Prometheus at {self._url} did not answer within {self._timeout:.0f} s")
+            return await asyncio.wait_for(loop.run_in_executor(self._pool, ask), timeout=seconds + 1)
         except requests.exceptions.ConnectionError:
             return Unavailable(f"Prometheus at {self._url} cannot be reached")
-        except requests.exceptions.Timeout:
-            return Unavailable(f"Prometheus at {self._url} did not answer within {self._timeout:.0f} s")
+        except (TimeoutError, requests.exceptions.Timeout):
+            return Unavailable(f"Prometheus at {self._url} did not answer within {seconds:.0f} s")
         except PrometheusApiClientException as error:
             return Unavailable(f"Prometheus at {self._url} refused the query: {str(error)[:200]}")
         except (
@@ -64,7 +72,6 @@ class PrometheusSource:
             OSError,
         ) as error:
             return Unavailable(f"Prometheus at {self._url} gave no usable answer: {type(error).__name__}")
-        return answer
 
     def _ask(self, query: str) -> tuple[Sample, ...] | Unavailable:
         result = self._client().custom_query(query, timeout=(2, self._timeout))
@@ -72,6 +79,15 @@ class PrometheusSource:
             return Unavailable(f"Prometheus at {self._url} answered with something else than a vector")
         samples = (_sample(item) for item in result)
         return tuple(sample for sample in samples if sample is not None)
+
+    def _ask_range(
+        self, query: str, start: float, end: float, step: float, seconds: float
+    ) -> tuple[Series, ...] | Unavailable:
+        bounds = (datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC))
+        result = self._client().custom_query_range(query, *bounds, f"{step:g}", timeout=(2, seconds))
+        if not isinstance(result, list):
+            return Unavailable(f"Prometheus at {self._url} answered with something else than a matrix")
+        return tuple(Series(_labels(item), _points(item["values"])) for item in result if "values" in item)
 
     def _client(self) -> PrometheusConnect:
         client = getattr(self._local, "client", None)
@@ -91,5 +107,13 @@ def _sample(item: Any) -> Sample | None:
     value = float(item["value"][1])
     if not math.isfinite(value):
         return None
-    labels = {str(key): str(text) for key, text in item.get("metric", {}).items() if key != "__name__"}
-    return Sample(labels=labels, value=value)
+    return Sample(labels=_labels(item), value=value)
+
+
+def _points(values: Any) -> tuple[tuple[float, float], ...]:
+    points = ((float(at), float(text)) for at, text in values)
+    return tuple(point for point in points if math.isfinite(point[1]))
+
+
+def _labels(item: Any) -> dict[str, str]:
+    return {str(key): str(text) for key, text in item.get("metric", {}).items() if key != "__name__"}

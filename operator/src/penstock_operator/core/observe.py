@@ -57,13 +57,26 @@ def observe(
         door: the gateways' answer; None when there is no gateway.
     """
     live = worker_pods.live(pods)
-    running = signal(view, "running", key)
-    seen = Observation(
-        replicas=int(deployment.get("spec", {}).get("replicas", 1)),
-        ready=sum(worker_pods.is_ready(pod) for pod in live),
+    seen = replace(
+        from_view(
+            key,
+            view,
+            replicas=int(deployment.get("spec", {}).get("replicas", 1)),
+            ready=sum(worker_pods.is_ready(pod) for pod in live),
+        ),
         unschedulable=len(worker_pods.unschedulable(live)),
         rolling_out=replacing(deployment),
         foreign_scaler=foreign_scaler(deployment, now=view.now),
+    )
+    return seen if door is None else at_the_door(seen, door)
+
+
+def from_view(key: Key, view: View, *, replicas: int, ready: int) -> Observation:
+    """What the metrics source alone tells of a service that has so many replicas."""
+    running = signal(view, "running", key)
+    return Observation(
+        replicas=replicas,
+        ready=ready,
         rate_window_seconds=view.window_seconds,
         arrivals=signal(view, "arrivals", key),
         prompt_tokens=signal(view, "prompt_tokens", key),
@@ -74,10 +87,9 @@ def observe(
         reporting=reporting(view, key),
         source_error=view.error,
     )
-    return seen if door is None else _at_the_door(seen, door)
 
 
-def _at_the_door(seen: Observation, door: Door) -> Observation:
+def at_the_door(seen: Observation, door: Door) -> Observation:
     """The observation with the demand that the gateways see, which includes what never reached a worker.
 
     Workers see a request when it is dispatched, in a rush when held ones are released, so the gateways' rate counts.

@@ -29,11 +29,28 @@ class Unavailable:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One element of a range answer.
+
+    Attributes:
+        labels: label names to values, without `__name__`.
+        points: (Unix seconds, finite number), oldest first.
+    """
+
+    labels: dict[str, str]
+    points: tuple[tuple[float, float], ...]
+
+
 class MetricsSource(Protocol):
     """A Prometheus-compatible query API."""
 
     async def instant(self, query: str) -> tuple[Sample, ...] | Unavailable:
         """Evaluate `query` now; never raises."""
+        ...
+
+    async def range(self, query: str, *, start: float, end: float, step: float) -> tuple[Series, ...] | Unavailable:
+        """Evaluate `query` every `step` seconds from `start` to `end` (whole Unix seconds); never raises."""
         ...
 
 

@@ -2,8 +2,8 @@
 
 More replicas are asked for at once. Fewer are reached in steps over several ticks (`core.victims`): mark, wait until
 idle or out of time, then give the victims the lowest deletion cost and shrink by exactly them. All
-state of a drain is in the pods' annotations, so nothing is lost with the operator; load that returns unmarks. A
-restarted operator has no memory and so holds the count, which unmarks too: it drains again after the window.
+state of a drain is in the pods' annotations, so nothing is lost with the operator: one that restarts gets its memory
+back from the metrics source and goes on. Load that returns unmarks, and so does a count that is held for any reason.
 """
 
 from __future__ import annotations

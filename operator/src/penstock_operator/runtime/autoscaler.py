@@ -41,6 +41,7 @@ from penstock_operator.runtime.events import condition_events
 from penstock_operator.runtime.gateways import Doors, Gateways
 from penstock_operator.runtime.measure import Measure, attainment
 from penstock_operator.runtime.metrics import Metrics
+from penstock_operator.runtime.remembrance import Remembrance
 from penstock_operator.runtime.terms import Promise, Terms, terms_of
 
 Manifest = dict[str, Any]
@@ -99,6 +100,7 @@ class Autoscaler:
         self._gateway_namespace = gateway_namespace
         self._slots = asyncio.Semaphore(concurrency)
         self._memory: dict[str, Memory] = {}
+        self._remembrance = Remembrance(measure, cache)
         self._attainment: dict[Promise, list[Attainment] | None] = {}
         self._failing: dict[Key, str] = {}
         self._terms: dict[Key, Terms] = {}
@@ -112,6 +114,7 @@ class Autoscaler:
         gateway_pods = [pod for pod in pods.live(self._cache.pods(GATEWAYS)) if self._trusts(pod)]
         view, doors = await asyncio.gather(self._measure.view(now), self._gateways.read(gateway_pods, now))
         services = [(key, terms) for key in self._cache.keys(names.KIND) if (terms := self._agreed(key)) is not None]
+        self._memory |= await self._remembrance.once(services, gateways=doors.present, now=now)
         new = any(terms.promise not in self._attainment for _, terms in services)
         if new or now - self._sla_at >= _SLA_PERIOD_SECONDS:
             await self._measure_sla(services)

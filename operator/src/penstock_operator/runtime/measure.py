@@ -13,7 +13,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from penstock_operator.core.ports import MetricsSource, Sample, Unavailable
+from penstock_operator.core.recall import Past, points_by_service
 from penstock_operator.core.scaling.signals import (
+    DOOR_QUERIES,
+    QUERIES,
     SCRAPE_INTERVAL_QUERY,
     WINDOW_INTERVALS,
     Key,
@@ -59,6 +62,22 @@ class Measure:
             now=now,
             window_seconds=window,
         )
+
+    async def past(self, *, now: float, seconds: float, points: int) -> Past:
+        """What a tick would have seen at about `points` moments of the last `seconds`, for all services."""
+        await self._discover_interval()
+        window = WINDOW_INTERVALS * self._interval
+        step = float(max(1, math.ceil(seconds / points)))
+        end = float(math.floor(now))
+        start = end - step * math.floor(seconds / step)
+        texts = queries(window, {**QUERIES, **DOOR_QUERIES})
+        # One after the other: a range answer for many services is large.
+        answers = {
+            kind: points_by_service(await self._source.range(text, start=start, end=end, step=step))
+            for kind, text in texts.items()
+        }
+        grid = tuple(start + number * step for number in range(round((end - start) / step) + 1))
+        return Past(answers=answers, grid=grid, window_seconds=window)
 
     async def _discover_interval(self) -> None:
         answer = await self._source.instant(SCRAPE_INTERVAL_QUERY)

@@ -27,6 +27,14 @@ QUERIES: Mapping[str, str] = {
     "age": f"time() - max {_BY} (timestamp({_W}requests_waiting))",
     "reporting": f"count {_BY} (time() - timestamp({_W}requests_waiting) < {{stale}})",
 }
+# What the gateways counted, for the past: now they are asked themselves.
+_G = "penstock_gateway_"
+DOOR_QUERIES: Mapping[str, str] = {
+    "door_arrivals": f"sum {_BY} (rate({_G}requests_arrived_total[{{window}}]))",
+    "door_prompt_tokens": f"sum {_BY} (rate({_G}prompt_tokens_total[{{window}}]))",
+    "door_held": f"sum {_BY} ({_G}requests_held)",
+    "door_in_flight": f"sum {_BY} ({_G}requests_in_flight)",
+}
 # Scrape interval of the workers from the scrapes in a minute: works on Prometheus and on what speaks like it.
 SCRAPE_INTERVAL_QUERY = '60 / max(count_over_time(up{inferenceservice!=""}[1m]))'
 WINDOW_INTERVALS = 4
@@ -53,10 +61,10 @@ class View:
         return failures[0] if failures and len(failures) == len(self.answers) else None
 
 
-def queries(window_seconds: float) -> dict[str, str]:
+def queries(window_seconds: float, texts: Mapping[str, str] = QUERIES) -> dict[str, str]:
     """PromQL by kind for a rate window."""
     window = f"{max(1, round(window_seconds))}s"
-    return {kind: text.format(window=window, stale=f"{window_seconds:.0f}") for kind, text in QUERIES.items()}
+    return {kind: text.format(window=window, stale=f"{window_seconds:.0f}") for kind, text in texts.items()}
 
 
 def by_service(samples: tuple[Sample, ...] | Unavailable) -> Mapping[Key, float] | Unavailable:

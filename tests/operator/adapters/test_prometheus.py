@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from penstock_operator.adapters.prometheus import PrometheusSource
-from penstock_operator.core.ports import Sample, Unavailable
+from penstock_operator.core.ports import Sample, Series, Unavailable
 
 Ask = Callable[..., Awaitable[tuple[Sample, ...] | Unavailable]]
 LABELS = {"namespace": "a", "inferenceservice": "b"}
@@ -20,7 +20,7 @@ async def ask() -> AsyncIterator[Ask]:
     """Asks a server that answers with the given text."""
     started: list[tuple[TestServer, PrometheusSource]] = []
 
-    async def asked(text: str, *, status: int = 200, token: Any = None) -> tuple[Sample, ...] | Unavailable:
+    async def asked(text: str, *, status: int = 200, token: Any = None, past: bool = False) -> Any:
         async def answer(request: web.Request) -> web.Response:
             heard.append(request.headers.get("Authorization"))
             return web.Response(text=text, status=status, content_type="application/json")
@@ -28,11 +28,12 @@ async def ask() -> AsyncIterator[Ask]:
         heard: list[str | None] = []
         app = web.Application()
         app.router.add_route("*", "/api/v1/query", answer)
+        app.router.add_route("*", "/api/v1/query_range", answer)
         server = TestServer(app)
         await server.start_server()
         source = PrometheusSource(str(server.make_url("")).rstrip("/"), timeout_seconds=5.0, token_file=token)
         started.append((server, source))
-        found = await source.instant("up")
+        found = await (source.range("up", start=1.0, end=9.0, step=1.0) if past else source.instant("up"))
         if token is not None:
             assert heard == ["Bearer secret"]
         return found
@@ -56,6 +57,12 @@ async def test_samples(ask: Ask) -> None:
         Sample(LABELS, 1.5),
         Sample(LABELS | {"pod": "p"}, 2.0),
     )
+
+
+async def test_a_range_has_points_and_only_numbers_to_act_on(ask: Ask) -> None:
+    one = {"metric": {"__name__": "up"} | LABELS, "values": [[1, "1.5"], [2, "NaN"], [3, "2"]]}
+    found = await ask(vector(one, {"metric": LABELS, "histograms": []}), past=True)
+    assert found == (Series(LABELS, ((1.0, 1.5), (3.0, 2.0))),)
 
 
 async def test_an_empty_answer_is_no_failure(ask: Ask) -> None:
@@ -93,10 +100,12 @@ async def test_a_histogram_among_the_samples_spoils_nothing(ask: Ask) -> None:
         vector("text"),
     ],
 )
-async def test_an_odd_answer_is_unavailable(ask: Ask, text: str) -> None:
-    found = await ask(text)
-    assert isinstance(found, Unavailable)
-    assert "Prometheus at http://127.0.0.1:" in found.reason
+@pytest.mark.parametrize("past", [False, True])
+async def test_an_odd_answer_is_unavailable(ask: Ask, text: str, past: bool) -> None:
+    found = await ask(text, past=past)
+    if not (past and found == ()):  # vectors have no series
+        assert isinstance(found, Unavailable)
+        assert "Prometheus at http://127.0.0.1:" in found.reason
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500, 503])

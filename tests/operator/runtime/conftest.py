@@ -24,6 +24,7 @@ def resource() -> Callable[..., Manifest]:
                 "name": name,
                 "namespace": "team-a",
                 "uid": uid,
+                "creationTimestamp": "2026-01-01T00:00:00Z",
                 "resourceVersion": str(version),
                 "generation": generation,
             },

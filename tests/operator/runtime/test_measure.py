@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock_operator.core.ports import Sample, Unavailable
-from penstock_operator.core.scaling.signals import QUERIES, SCRAPE_INTERVAL_QUERY, signal
+from penstock_operator.core.ports import Sample, Series, Unavailable
+from penstock_operator.core.scaling.signals import DOOR_QUERIES, QUERIES, SCRAPE_INTERVAL_QUERY, signal
 from penstock_operator.core.scaling.types import SignalState
 from penstock_operator.core.sla import Objective
 from penstock_operator.runtime.measure import Measure, attainment
@@ -27,6 +27,14 @@ class Source:
     async def instant(self, query: str) -> Answer:
         self.asked.append(query)
         return self._answer(query)
+
+    async def range(self, query: str, *, start: float, end: float, step: float) -> tuple[Series, ...] | Unavailable:
+        assert (start, end) == (int(start), int(end)), "Prometheus' client rounds"
+        self.asked.append(query)
+        answer = self._answer(query)
+        if isinstance(answer, Unavailable):
+            return answer
+        return tuple(Series(one.labels, ((end, one.value), (end - step, one.value))) for one in answer)
 
 
 def scraping_every(seconds: float | None) -> Callable[[str], Answer]:
@@ -127,3 +135,14 @@ async def test_attainment_is_unknown_when_it_cannot_be_asked() -> None:
     assert attainment(KEY, [TTFT], away, window_seconds=60) is None
     assert attainment(KEY, [TTFT], {}, window_seconds=60) is None
     assert attainment(KEY, [], away, window_seconds=60) == []
+
+
+async def test_the_past_is_asked_on_a_grid_that_ends_now() -> None:
+    source = Source(scraping_every(2.0))
+    past = await Measure(source).past(now=1000.7, seconds=100.0, points=20)
+    assert past.grid == tuple(900.0 + 5.0 * step for step in range(21))
+    assert past.window_seconds == 8.0
+    assert set(past.answers) == set(QUERIES) | set(DOOR_QUERIES)
+    assert past.answers["waiting"] == {KEY: {1000.0: 1.0, 995.0: 1.0}}
+    assert all("[8s]" in query for query in source.asked if "rate(" in query)
+    assert (await Measure(Source(lambda _: Unavailable("away"))).past(now=1.0, seconds=1.0, points=1)).known is False

@@ -10,16 +10,15 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
+from penstock_contract import names
 from penstock_operator.core import naming
-from penstock_operator.core.recall import recall
+from penstock_operator.core.recall import Past, recall
 from penstock_operator.core.scaling import Memory, Policy
 from penstock_operator.runtime.cache import Cache, Key
 from penstock_operator.runtime.measure import Measure
 from penstock_operator.runtime.terms import Terms
 
-Manifest = dict[str, Any]
 _LOG = logging.getLogger("penstock.autoscale")
 _GIVE_UP_SECONDS = 300.0
 _LONGEST_SECONDS = 1800.0
@@ -62,22 +61,26 @@ class Remembrance:
         self._done = True
         found: dict[str, Memory] = {}
         for number, (key, uid, policy) in enumerate(scaled, start=1):
-            deployment = self._cache.get("Deployment", (key[0], naming.child_name(key[1])))
-            raw = self._cache.get("InferenceService", key)
-            if deployment is not None and raw is not None:
-                replicas = int(deployment.get("spec", {}).get("replicas", 1))
-                found[uid] = recall(policy, key, past, replicas=replicas, since=_created(raw), gateways=gateways)
+            try:
+                found[uid] = self._recall(key, policy, past, gateways=gateways)
+            except Exception:  # noqa: BLE001 - one odd object must not take the memory of the others
+                _LOG.warning("not_remembered namespace=%s name=%s", *key, exc_info=True)
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
         _LOG.info("remembered services=%d seconds=%.0f points=%d", len(found), seconds, len(past.grid))
         return found
+
+    def _recall(self, key: Key, policy: Policy, past: Past, *, gateways: bool) -> Memory:
+        raw = self._cache.get(names.KIND, key)
+        deployment = self._cache.get("Deployment", (key[0], naming.child_name(key[1])))
+        if raw is None or deployment is None:
+            return Memory()
+        replicas = int(deployment.get("spec", {}).get("replicas", 1))
+        since = datetime.fromisoformat(raw["metadata"]["creationTimestamp"]).timestamp()
+        return recall(policy, key, past, replicas=replicas, since=since, gateways=gateways)
 
 
 def _seconds(policy: Policy) -> float:
     """How far back a service's memory reaches: its windows, and time for the averages."""
     idle = policy.idle_seconds if policy.min_replicas == 0 else 0.0
     return min(_LONGEST_SECONDS, max(policy.stabilization_seconds, idle) + _SLACK_SECONDS)
-
-
-def _created(raw: Manifest) -> float:
-    return datetime.fromisoformat(raw["metadata"]["creationTimestamp"]).timestamp()

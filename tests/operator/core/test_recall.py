@@ -1,0 +1,133 @@
+"""A memory that is rebuilt equals the one that was lost, and what is not known of the past never shrinks a service."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock_operator.core.observe import Door, Offered, at_the_door, from_view
+from penstock_operator.core.ports import Series, Unavailable
+from penstock_operator.core.recall import Past, points_by_service, recall
+from penstock_operator.core.scaling import Memory, Policy, Reason, decide
+from penstock_operator.core.scaling.signals import DOOR_QUERIES, QUERIES
+
+KEY = ("team-a", "chat")
+POLICY = Policy(min_replicas=1, max_replicas=20, target_tokens_per_second=100.0, stabilization_seconds=60.0)
+GRID = tuple(1_000_000.0 + 5.0 * step for step in range(25))
+QUIET = {
+    "arrivals": 1.0,
+    "prompt_tokens": 50.0,
+    "generated_tokens": 50.0,
+    "steps": 10.0,
+    "finished": 1.0,
+    "waiting": 0.0,
+    "running": 1.0,
+    "age": 2.0,
+    "reporting": 4.0,
+}
+DOOR = {"door_arrivals": 1.0, "door_prompt_tokens": 50.0, "door_held": 0.0, "door_in_flight": 1.0}
+
+
+def past(*, without: Any = (), **values: Any) -> Past:
+    """Constant answers, or those of a function of the time; moments in `without` have no sample."""
+    given = QUIET | DOOR | values
+    return Past(
+        answers={
+            kind: {KEY: {at: value(at) if callable(value) else value for at in GRID if at not in without}}
+            for kind, value in given.items()
+        },
+        grid=GRID,
+        window_seconds=20.0,
+    )
+
+
+def remembered(seen: Past, *, replicas: int = 4, policy: Policy = POLICY, **more: Any) -> Memory:
+    return recall(policy, KEY, seen, replicas=replicas, **({"since": 0.0, "gateways": True} | more))
+
+
+def next_decision(memory: Memory, seen: Past, *, policy: Policy = POLICY, replicas: int = 4) -> Any:
+    view = seen.at(GRID[-1], KEY)
+    observation = at_the_door(
+        from_view(KEY, view, replicas=replicas, ready=replicas), Door(Offered(1.0, 50.0, 0.0, 1.0, 20.0, GRID[-1]))
+    )
+    return decide(policy, observation, memory, GRID[-1] + 5.0)[0]
+
+
+def test_every_question_is_asked_of_the_past() -> None:
+    assert set(QUIET) == set(QUERIES)
+    assert set(DOOR) == set(DOOR_QUERIES)
+
+
+@given(rates=st.lists(st.floats(0.0, 50.0), min_size=len(GRID), max_size=len(GRID)), gateways=st.booleans())
+def test_it_is_the_memory_of_an_operator_that_never_stopped(rates: list[float], gateways: bool) -> None:
+    of = dict(zip(GRID, rates, strict=True))
+    seen = past(arrivals=of.get, door_arrivals=of.get, generated_tokens=lambda at: 50.0 * of[at], finished=of.get)
+    live = Memory()
+    for at in GRID:
+        observation = from_view(KEY, seen.at(at, KEY), replicas=4, ready=4)
+        if gateways:
+            observation = at_the_door(observation, Door(Offered(of[at], 50.0, 0.0, 1.0, 20.0, at)))
+        _, live = decide(POLICY, observation, live, at)
+    assert remembered(seen, gateways=gateways) == live
+
+
+def test_with_a_whole_window_of_little_load_a_scale_down_goes_on() -> None:
+    seen = past()
+    decision = next_decision(remembered(seen), seen)
+    assert (decision.replicas, decision.reason) == (1, Reason.LESS_LOAD)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        past(without=GRID[18:20]),
+        past(waiting=lambda at: 400.0 if at == GRID[20] else 0.0),
+        past(age=lambda at: 30.0 if at == GRID[15] else 2.0),
+        replace(past(), grid=GRID[-3:]),
+        replace(past(), answers=past().answers | {"waiting": Unavailable("too many samples")}),
+        replace(past(), answers=past().answers | {"reporting": Unavailable("too many samples")}),
+    ],
+    ids=["gap", "queue", "stale", "short", "no-queue", "no-count"],
+)
+def test_anything_else_in_the_window_holds_the_count(seen: Past) -> None:
+    assert next_decision(remembered(seen), past()).replicas == 4
+
+
+def test_nothing_known_is_no_memory_of_load() -> None:
+    nothing = Past(answers=dict.fromkeys([*QUERIES, *DOOR_QUERIES], Unavailable("away")), grid=GRID, window_seconds=20)
+    assert not nothing.known
+    assert past().known
+    assert next_decision(remembered(nothing), past()).replicas == 4
+
+
+def test_what_was_before_the_service_was_a_namesake() -> None:
+    assert remembered(past(), since=GRID[-1] + 1) == Memory()
+    late = remembered(past(), since=GRID[-3])
+    assert next_decision(late, past()).replicas == 4
+
+
+@pytest.mark.parametrize("missing", list(DOOR))
+def test_gateways_whose_counters_are_missing_leave_the_demand_unknown(missing: str) -> None:
+    answers = {kind: answer for kind, answer in past().answers.items() if kind != missing}
+    seen = replace(past(), answers=answers | {missing: {}})
+    assert next_decision(remembered(seen), past()).replicas == 4
+    assert next_decision(remembered(seen, gateways=False), past()).replicas == 1
+
+
+def test_the_time_without_requests_is_remembered() -> None:
+    idle = dict.fromkeys(
+        ("arrivals", "generated_tokens", "finished", "running", "door_arrivals", "door_in_flight"), 0.0
+    )
+    policy = replace(POLICY, min_replicas=0, idle_seconds=90.0)
+    assert remembered(past(**idle), policy=policy).idle_since == GRID[0]
+    assert remembered(past(), policy=policy).idle_since is None
+
+
+def test_points_are_kept_by_service() -> None:
+    labels = {"namespace": "team-a", "inferenceservice": "chat"}
+    series = (Series(labels, ((1.0, 2.0), (2.0, 3.0))), Series({"namespace": "x"}, ((1.0, 1.0),)))
+    assert points_by_service(series) == {KEY: {1.0: 2.0, 2.0: 3.0}}
+    away = Unavailable("away")
+    assert points_by_service(away) is away

@@ -1,0 +1,113 @@
+"""A process that has just started gets its memory from the metrics source, once, however odd the world is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from penstock_operator.core.ports import Sample, Series, Unavailable
+from penstock_operator.core.scaling.signals import SCRAPE_INTERVAL_QUERY
+from penstock_operator.runtime.cache import Cache
+from penstock_operator.runtime.measure import Measure
+from penstock_operator.runtime.remembrance import Remembrance
+from penstock_operator.runtime.terms import Terms, terms_of
+
+NOW = 1_800_000_000.0
+KEY = ("team-a", "chat")
+Services = list[tuple[tuple[str, str], Terms]]
+
+
+class Source:
+    """Four quiet replicas for as long as anybody asks about, or nothing at all."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.ranges: list[tuple[float, float, float]] = []
+
+    async def instant(self, query: str) -> tuple[Sample, ...] | Unavailable:
+        return (Sample({}, 1.0),) if query == SCRAPE_INTERVAL_QUERY else ()
+
+    async def range(self, query: str, *, start: float, end: float, step: float) -> tuple[Series, ...] | Unavailable:
+        self.ranges.append((start, end, step))
+        if self.away:
+            return Unavailable("away")
+        value = 4.0 if query.startswith("count") else 1.0
+        points = tuple((start + step * index, value) for index in range(int((end - start) / step) + 1))
+        return (Series({"namespace": "team-a", "inferenceservice": "chat"}, points),)
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def cache(resource: Callable[..., Any], deployment: Callable[..., Any]) -> Cache:
+    made = Cache()
+    made.put(resource("chat", uid="u-chat"))
+    made.put(deployment("chat", owner="u-chat", replicas=4))
+    return made
+
+
+@pytest.fixture
+def remembrance(source: Source, cache: Cache) -> Remembrance:
+    return Remembrance(Measure(source), cache)
+
+
+def services(cache: Cache) -> Services:
+    found = cache.service(KEY)
+    return [(KEY, terms_of(found))]  # type: ignore[arg-type]
+
+
+async def test_it_is_given_once(remembrance: Remembrance, cache: Cache, source: Source) -> None:
+    found = await remembrance.once(services(cache), gateways=False, now=NOW)
+    assert found["u-chat"].arrivals == pytest.approx(1.0)
+    assert found["u-chat"].recommendations
+    asked = len(source.ranges)
+    assert await remembrance.once(services(cache), gateways=False, now=NOW + 5) == {}
+    assert len(source.ranges) == asked
+
+
+async def test_a_source_that_answers_late_still_helps_and_one_that_never_does_is_left_alone(
+    remembrance: Remembrance, cache: Cache, source: Source
+) -> None:
+    source.away = True
+    for late in (0.0, 100.0):
+        assert await remembrance.once(services(cache), gateways=False, now=NOW + late) == {}
+    source.away = False
+    assert "u-chat" in await remembrance.once(services(cache), gateways=False, now=NOW + 200)
+
+    source.away, other = True, Remembrance(Measure(source), cache)
+    await other.once(services(cache), gateways=False, now=NOW)
+    asked = len(source.ranges)
+    source.away = False
+    assert await other.once(services(cache), gateways=False, now=NOW + 301) == {}
+    assert len(source.ranges) == asked
+
+
+async def test_it_reaches_as_far_back_as_the_windows_of_the_services(
+    remembrance: Remembrance, cache: Cache, source: Source, resource: Callable[..., Any]
+) -> None:
+    scaling = {"minReplicas": 0, "maxReplicas": 6, "idleSeconds": 900}
+    cache.put(resource("chat", uid="u-chat", version=2, generation=2, scaling=scaling))
+    await remembrance.once(services(cache), gateways=True, now=NOW)
+    start, end, step = source.ranges[0]
+    assert (end, end - start) == (NOW, pytest.approx(1020, abs=step))
+
+
+async def test_one_odd_service_takes_no_memory_from_the_others(
+    remembrance: Remembrance, cache: Cache, resource: Callable[..., Any], deployment: Callable[..., Any]
+) -> None:
+    cache.put(resource("odd", uid="u-odd"))
+    cache.put(deployment("odd", owner="u-odd", replicas="no number"))
+    odd = cache.service(("team-a", "odd"))
+    listed = [(("team-a", "odd"), terms_of(odd)), *services(cache)]  # type: ignore[arg-type]
+    assert set(await remembrance.once(listed, gateways=False, now=NOW)) == {"u-chat"}
+
+
+async def test_without_a_scaled_service_nothing_is_asked(
+    remembrance: Remembrance, cache: Cache, source: Source, resource: Callable[..., Any]
+) -> None:
+    cache.put(resource("chat", uid="u-chat", version=2, generation=2, scaling=None, replicas=3))
+    assert await remembrance.once(services(cache), gateways=False, now=NOW) == {}
+    assert source.ranges == []

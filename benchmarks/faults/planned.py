@@ -118,9 +118,10 @@ async def operator_killed(world: World) -> Result:
             answers = await traffic.stop()
         restarted = world.release.pods("operator")[0]["status"]["containerStatuses"][0]["restartCount"]
         cancelled = len(await world.events(name, "DrainCancelled"))
-        how = "drain went on" if not cancelled else "drain cancelled for the window after the restart, then done"
+        how = "cancelled and begun again" if cancelled else "the drain went on"
         seen = f"{len(marked)} draining when killed; {how}; one replica left {took:.0f} s later"
         problems = [] if restarted else ["the operator did not restart"]
+        problems += ["its successor cancelled the drain"] if cancelled else []
         return await conclude(world, name, "operator SIGKILLed in mid-drain", answers, seen=seen, problems=problems)
 
 

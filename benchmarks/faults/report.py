@@ -37,8 +37,9 @@ _TAIL = """
 - A worker that hangs gets nothing new once its pod is not ready or two health checks went unanswered. What waited for a
   first byte then moves on; streams that had begun are given 20 s more before they are ended with an error event. Its
   liveness probe has the container restarted.
-- After a SIGKILL the operator has no memory of the load and holds the count for one stabilisation window. That unmarks
-  what drains; the drain begins anew afterwards. Nothing is lost, but the GPUs go later.
+- After a SIGKILL the next operator asks Prometheus for the past windows, runs them through the same policy, and so has
+  the memory of the one that died: a drain goes on. Where Prometheus does not know all of the window the count is held,
+  which unmarks what drains, and the drain begins anew afterwards.
 - A storm is refused with 429 beyond what workers and `routing.maxHeldRequests` (300 here, in each gateway) take.
 
 ## Not covered

@@ -7,7 +7,7 @@ import pytest
 
 from penstock_contract import names
 from penstock_operator.adapters.workers import WorkerScraper
-from penstock_operator.core.ports import Sample
+from penstock_operator.core.ports import Sample, Series
 from penstock_operator.core.scaling.signals import SCRAPE_INTERVAL_QUERY
 from penstock_operator.runtime import autoscaler as module
 from penstock_operator.runtime.actuator import Actuator
@@ -32,6 +32,10 @@ class Idle:
             return (Sample({}, 1.0),)
         value = next((value for part, value in self.values.items() if part in query), 0.0)
         return (Sample({"namespace": KEY[0], "inferenceservice": KEY[1]}, value),)
+
+    async def range(self, query: str, **_: float) -> tuple[Series, ...]:
+        """No past."""
+        return ()
 
 
 class World:

@@ -141,7 +141,12 @@ TOOLS: Final = {
             package="helm.sh/helm/v3/cmd/helm",
             build_seconds=45,
             release=Release(_HELM_ARCHIVE, f"{_HELM_ARCHIVE}.sha256sum", "linux-{arch}/helm"),
-            variables=(f"helm.sh/helm/v3/internal/version.version=v{HELM}",),
+            variables=(
+                f"helm.sh/helm/v3/internal/version.version=v{HELM}",
+                # What `helm template` and `helm lint` take for the cluster's version; helm's own default is 1.20.
+                f"helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor={KUBERNETES.split('.')[0]}",
+                f"helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor={KUBERNETES.split('.')[1]}",
+            ),
         ),
     )
 }

@@ -24,10 +24,17 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Attainment:
-    """An objective and the measured share, None without traffic."""
+    """An objective and what was measured, None without traffic.
+
+    Attributes:
+        objective: what was promised.
+        fraction: share of requests that met its threshold.
+        value_seconds: what its percentile of the requests took at most.
+    """
 
     objective: Objective
     fraction: float | None
+    value_seconds: float | None = None
 
     @property
     def met(self) -> bool:
@@ -63,3 +70,26 @@ def fraction_within(buckets: Mapping[float, float], threshold_seconds: float) ->
         lower, below = bound, count
     # What is beyond the last bound may have taken any time, so it does not count as within.
     return min(1.0, below / total)
+
+
+def quantile(buckets: Mapping[float, float], percentile: float) -> float | None:
+    """Seconds that `percentile` % of the observations took at most, interpolated as `fraction_within` is.
+
+    Args:
+        buckets: as for `fraction_within`.
+        percentile: 0 to 100.
+
+    Returns:
+        The last finite bound when it lies beyond; None without observations, a +Inf bucket or a finite one.
+    """
+    total = buckets.get(math.inf, 0.0)
+    bounds = sorted(bound for bound in buckets if bound < math.inf)
+    if total <= 0 or not bounds:
+        return None
+    rank, lower, below = total * percentile / 100, 0.0, 0.0
+    for bound in bounds:
+        count = buckets[bound]
+        if count >= rank and count > below:
+            return lower + (bound - lower) * max(0.0, rank - below) / (count - below)
+        lower, below = bound, max(below, count)
+    return bounds[-1]

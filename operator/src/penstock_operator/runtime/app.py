@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from datetime import UTC, datetime
+from importlib.metadata import version
 
 import kopf
 from aiohttp import web
@@ -20,16 +21,19 @@ from penstock_operator.adapters.errors import ConfigurationError, KubeError
 from penstock_operator.adapters.kube import KubeClient, load_configuration
 from penstock_operator.adapters.prometheus import PrometheusSource
 from penstock_operator.adapters.workers import WorkerScraper
-from penstock_operator.runtime import handlers, health
+from penstock_operator.runtime import handlers, health, pages
 from penstock_operator.runtime.actuator import Actuator
 from penstock_operator.runtime.autoscaler import Autoscaler
 from penstock_operator.runtime.cache import Cache, Key
 from penstock_operator.runtime.gateways import Gateways
+from penstock_operator.runtime.latency import PERIOD_SECONDS, Latencies
+from penstock_operator.runtime.ledger import Ledger
 from penstock_operator.runtime.measure import Measure
 from penstock_operator.runtime.metrics import Metrics
 from penstock_operator.runtime.queue import WorkQueue
 from penstock_operator.runtime.reconciler import Reconciler
 from penstock_operator.runtime.settings import Settings
+from penstock_operator.runtime.statepage import StatePage
 
 _LOG = logging.getLogger("penstock.app")
 _STUCK_TICKS = 12
@@ -61,16 +65,28 @@ class App:
         self.queue: WorkQueue[Key] = WorkQueue()
         self._kube = kube
         self._reconciler = Reconciler(kube, self.cache, default_images=settings.default_images, clock=wall_clock)
+        measure = Measure(source)
+        self._latencies = Latencies(source, measure)
+        ledger = Ledger(self.metrics, self._latencies)
+        self.state = StatePage(
+            self.cache,
+            ledger,
+            self._latencies,
+            clock=wall_clock,
+            tick_seconds=settings.tick_seconds,
+            version=version("penstock"),
+        )
         self._autoscaler = Autoscaler(
             kube,
             self.cache,
-            Measure(source),
+            measure,
             self.metrics,
             clock=wall_clock,
             concurrency=settings.workers,
             actuator=Actuator(kube, self.cache, workers, self.metrics, handed_over=self.queue.add),
             gateways=gateways,
             gateway_namespace=settings.gateway_namespace,
+            ledger=ledger,
         )
         self._synced = False
         self._tick_at = time.monotonic()
@@ -133,6 +149,16 @@ class App:
                 self.metrics.add("tick_overruns", 1)
             await asyncio.sleep(due - self._tick_at)
 
+    async def watch_latencies_forever(self) -> None:
+        """Ask for the latencies of the last seconds now and then; only views show them."""
+        while True:
+            try:
+                await self._latencies.refresh()
+            except Exception:  # noqa: BLE001 - as in `work`
+                self.metrics.add("reconcile_errors", 1, "Bug")
+                _LOG.exception("latencies_failed")
+            await asyncio.sleep(PERIOD_SECONDS)
+
     async def resync_forever(self) -> None:
         """List everything now and then."""
         while True:
@@ -174,6 +200,7 @@ async def run(settings: Settings) -> None:
     workers, gateways = WorkerScraper(), Gateways()
     app = App(settings, kube, source, workers, gateways)
     endpoints = health.application(live=app.not_live, ready=app.not_ready, metrics=app.metrics)
+    pages.add_to(endpoints, app.state)
     runner = web.AppRunner(endpoints, access_log=None)
     tasks: list[asyncio.Task[None]] = []
     try:
@@ -184,6 +211,7 @@ async def run(settings: Settings) -> None:
         tasks = [asyncio.create_task(app.work(), name=f"reconcile-{i}") for i in range(settings.workers)]
         tasks.append(asyncio.create_task(app.tick_forever(), name="autoscale"))
         tasks.append(asyncio.create_task(app.resync_forever(), name="resync"))
+        tasks.append(asyncio.create_task(app.watch_latencies_forever(), name="latencies"))
         _LOG.info("started services=%d tick=%.1fs", sum(1 for _ in app.cache.keys(names.KIND)), settings.tick_seconds)
         await kopf.operator(
             registry=handlers.registry(app.cache, dirty=app.queue.add, gone=app.gone, configuration=configuration),

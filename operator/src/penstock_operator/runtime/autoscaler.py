@@ -39,6 +39,7 @@ from penstock_operator.runtime.actuator import Actuator
 from penstock_operator.runtime.cache import GATEWAYS, Cache, Key
 from penstock_operator.runtime.events import condition_events
 from penstock_operator.runtime.gateways import Doors, Gateways
+from penstock_operator.runtime.ledger import Finding, Ledger
 from penstock_operator.runtime.measure import Measure, attainment
 from penstock_operator.runtime.metrics import Metrics
 from penstock_operator.runtime.remembrance import Remembrance
@@ -89,11 +90,13 @@ class Autoscaler:
         actuator: Actuator,
         gateways: Gateways,
         gateway_namespace: str | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._kube = kube
         self._cache = cache
         self._measure = measure
         self._metrics = metrics
+        self._ledger = ledger or Ledger(metrics)
         self._clock = clock
         self._actuator = actuator
         self._gateways = gateways
@@ -121,11 +124,12 @@ class Autoscaler:
             self._sla_at = now
         elapsed = 0.0 if self._tick_at is None else min(_LONGEST_GAP_SECONDS, max(0.0, now - self._tick_at))
         self._tick_at = now
+        self._ledger.tick(now, source_error=view.error)
         due = []
         async for key, terms in _in_slices(services):
             outcome = self._outcome(key, terms, Sight(view, doors), now)
             if outcome is not None:
-                self._account(outcome, elapsed)
+                self._ledger.account(key, self._finding(outcome, now), elapsed=elapsed)
                 if self._settled.get(key) != outcome.basis:
                     due.append(outcome)
         try:
@@ -143,7 +147,7 @@ class Autoscaler:
         """Drop what is known of a service that is gone."""
         for known in (self._failing, self._terms, self._settled):
             known.pop(key, None)
-        self._metrics.forget(key)
+        self._ledger.forget(key)
 
     def _agreed(self, key: Key) -> Terms | None:
         """The terms of a service; None when its spec cannot be read."""
@@ -265,21 +269,9 @@ class Autoscaler:
             found[terms.promise] = met
         self._attainment = found
 
-    def _account(self, outcome: _Outcome, elapsed: float) -> None:
-        """Metrics of one service: its decision, accelerator-seconds from scheduled to deleted, cost."""
-        key, seen, price = outcome.key, outcome.seen, outcome.terms.price
-        holding, served = pods.scheduled(outcome.pods), 0.0
-        if outcome.decision is None or seen is None:
-            self._metrics.undecided(key)
-        else:
-            self._metrics.decision(key, outcome.decision, seen)
-            served = seen.generated_tokens.value if seen.generated_tokens.fresh else 0.0
-        self._metrics.account(
-            key,
-            accelerator_seconds=outcome.terms.service.spec.runtime.accelerator.count * holding * elapsed,
-            cost_per_hour=None if price is None else price * holding,
-            cost_per_million_tokens=price * holding / (served * 3600) * 1e6 if price is not None and served else None,
-        )
+    def _finding(self, outcome: _Outcome, now: float) -> Finding:
+        measured = self._attainment.get(outcome.terms.promise)
+        return Finding(now, outcome.terms, outcome.pods, outcome.seen, outcome.decision, measured)
 
     def _prune(self, uids: set[str]) -> None:
         for uid in self._memory.keys() - uids:

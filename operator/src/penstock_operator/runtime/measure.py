@@ -24,7 +24,7 @@ from penstock_operator.core.scaling.signals import (
     by_service,
     queries,
 )
-from penstock_operator.core.sla import Attainment, Objective, fraction_within
+from penstock_operator.core.sla import Attainment, Objective, fraction_within, quantile
 
 _DEFAULT_INTERVAL_SECONDS = 15.0
 MOST_WINDOWS = 6
@@ -51,10 +51,15 @@ class Measure:
         self._source = source
         self._interval = _DEFAULT_INTERVAL_SECONDS
 
+    @property
+    def window_seconds(self) -> float:
+        """The rate window, from the scrape interval as far as it is known."""
+        return WINDOW_INTERVALS * self._interval
+
     async def view(self, now: float) -> View:
         """Answers for all services."""
         await self._discover_interval()
-        window = WINDOW_INTERVALS * self._interval
+        window = self.window_seconds
         texts = queries(window)
         answers = await asyncio.gather(*(self._source.instant(text) for text in texts.values()))
         return View(
@@ -66,7 +71,7 @@ class Measure:
     async def past(self, *, now: float, seconds: float, points: int) -> Past:
         """What a tick would have seen at about `points` moments of the last `seconds`, for all services."""
         await self._discover_interval()
-        window = WINDOW_INTERVALS * self._interval
+        window = self.window_seconds
         step = float(max(1, math.ceil(seconds / points)))
         end = float(math.floor(now))
         start = end - step * math.floor(seconds / step)
@@ -150,5 +155,7 @@ def attainment(
         buckets = histograms.get((objective.metric, window_seconds))
         if buckets is None or isinstance(buckets, Unavailable):
             return None
-        found.append(Attainment(objective, fraction_within(buckets.get(key, {}), objective.threshold_seconds)))
+        seen = buckets.get(key, {})
+        share = fraction_within(seen, objective.threshold_seconds)
+        found.append(Attainment(objective, share, quantile(seen, objective.percentile)))
     return found

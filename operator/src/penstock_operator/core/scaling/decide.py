@@ -32,6 +32,8 @@ class _Wish:
     message: str
     needed: float | None = None
     demand: float | None = None
+    arrivals: float | None = None
+    length: float | None = None
 
 
 def decide(policy: Policy, observation: Observation, memory: Memory, now: float) -> tuple[Decision, Memory]:
@@ -61,6 +63,8 @@ def decide(policy: Policy, observation: Observation, memory: Memory, now: float)
         needed=wish.needed,
         demand_tokens_per_second=wish.demand,
         capacity_tokens_per_second=per_replica,
+        requests_per_second=wish.arrivals,
+        tokens_per_request=wish.length,
     )
     return _allowed(policy, observation, decision), replace(memory, recommendations=history)
 
@@ -73,9 +77,9 @@ def _wish(
     if not seen.arrivals.fresh or (held is None and not seen.waiting.fresh):
         return _Wish(current, Reason.SIGNALS_UNKNOWN, _what_is_unknown(seen))
     if current == 0 and not held:
-        return _Wish(0, Reason.STEADY, "scaled to zero, no request is held")
+        return _Wish(0, Reason.STEADY, "scaled to zero, no request is held", arrivals=seen.arrivals.value)
     if seen.idle and policy.min_replicas == 0 and idle_seconds >= max(policy.idle_seconds, 1.0):
-        return _Wish(0, Reason.IDLE, f"no request for {idle_seconds:.0f} s", needed=0.0, demand=0.0)
+        return _Wish(0, Reason.IDLE, f"no request for {idle_seconds:.0f} s", needed=0.0, demand=0.0, arrivals=0.0)
     running = seen.running.value if seen.running.fresh else memory.output.running
     length = demand.tokens_per_request(memory.output, running=running)
     waiting = (seen.waiting.value if seen.waiting.fresh else 0.0) + (held or 0.0)
@@ -87,7 +91,16 @@ def _wish(
     offered = memory.arrivals or 0.0
     if offered == 0 and waiting == 0 and seen.running.fresh and seen.running.value == 0:
         reason = Reason.STEADY if current == 1 else Reason.LESS_LOAD
-        return _Wish(1, reason, "no load", needed=0.0, demand=0.0)
+        return _Wish(1, reason, "no load", needed=0.0, demand=0.0, arrivals=0.0)
+    wish = _for_load(seen, offered=offered, length=length, per_replica=per_replica, excess=excess)
+    return replace(wish, arrivals=offered, length=length)
+
+
+def _for_load(
+    seen: Observation, *, offered: float, length: float | None, per_replica: float | None, excess: float
+) -> _Wish:
+    """The wish of a service that has something to do."""
+    current, held = seen.replicas, 0.0 if seen.held is None else seen.held.value
     if current == 0 and (length is None or per_replica is None):
         return _Wish(1, Reason.WAKE_UP, f"{held:.0f} requests held at the gateway")
     if length is None or per_replica is None:

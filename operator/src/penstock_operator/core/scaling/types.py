@@ -242,6 +242,8 @@ class Decision:
         demand_tokens_per_second: offered generated tokens/s, backlog excluded; None when unknown.
         capacity_tokens_per_second: generated tokens/s of one replica; None when unknown.
         predictions: predicted attainment around the count; empty while no step model is learned.
+        requests_per_second: smoothed arrivals that demand is made of; None when unknown.
+        tokens_per_request: mean generated tokens of a request; None when unknown.
     """
 
     replicas: int
@@ -253,3 +255,5 @@ class Decision:
     demand_tokens_per_second: float | None = None
     capacity_tokens_per_second: float | None = None
     predictions: tuple[Prediction, ...] = ()
+    requests_per_second: float | None = None
+    tokens_per_request: float | None = None

@@ -1,7 +1,7 @@
 """What the autoscaler found out, kept for those who look: metrics, the last changes, a bounded past of each service.
 
 Nothing is worked out here that nobody asks for: a tick leaves references to what it made anyway, and now and then a
-point of nine numbers. What is shown is made of them on request (`runtime.statepage`).
+point of ten numbers. What is shown is made of them on request (`runtime.statepage`).
 """
 
 from __future__ import annotations

@@ -112,12 +112,13 @@ def history_point(
     draining = sum(_leaves(pod) for pod in pods)
     if seen is None or decision is None:
         ready = sum(worker_pods.is_ready(pod) for pod in worker_pods.live(pods))
-        return (None, None, None, ready, draining, *latencies, None)
+        return (None, None, None, ready, draining, *latencies, None, None)
     per_replica = decision.capacity_tokens_per_second
     waiting = [_value(seen.waiting), _value(seen.held)]
     queue = sum(number for number in waiting if number is not None) if any(n is not None for n in waiting) else None
     capacity = None if per_replica is None else per_replica * seen.ready
-    return (_offered_tokens(decision), capacity, decision.replicas, seen.ready, draining, *latencies, queue)
+    load = (_offered_tokens(decision), capacity)
+    return (*load, decision.replicas, seen.ready, draining, *latencies, queue, _value(seen.generated_tokens))
 
 
 def error_budget_left(attainment: Number, percentile: float) -> Number:

@@ -140,8 +140,8 @@ class ServiceState:
         cost: None without a price.
         decision: None with a fixed count, and before the first.
         decisions: the last changes, newest first.
-        history: (at, offered tokens/s, capacity tokens/s, desired, ready, draining, TTFT, TPOT, held + waiting), oldest
-            first; latencies are the 95th percentile of the last scrapes, in seconds.
+        history: (at, offered tokens/s, capacity tokens/s, desired, ready, draining, TTFT, TPOT, held + waiting, served
+            tokens/s), oldest first; latencies are the 95th percentile of the last scrapes, in seconds.
     """
 
     namespace: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -122,27 +123,61 @@ def test_a_malformed_status_is_refused(api, status, field):
     assert field in refusal.value.body
 
 
+def _table(api: Any, name: str, *options: str) -> dict[str, str]:
+    """What kubectl prints of one service, by the heading of the column."""
+    head, row = api.kubectl("get", "infsvc", name, *options).stdout.splitlines()
+    starts = [match.start() for match in re.finditer(r"\S+", head)]
+    ends = [*starts[1:], None]
+    return {head[start:end].strip(): row[start:end].strip() for start, end in zip(starts, ends, strict=True)}
+
+
 def test_columns_say_whether_it_is_up_how_many_and_why_not(api):
-    spec = {"scaling": {"minReplicas": 2, "maxReplicas": 6}, "model": {"name": "qwen3-8b", **SOURCE}}
+    spec = {
+        "scaling": {"minReplicas": 2, "maxReplicas": 6},
+        "model": {"source": {"huggingFace": {"repo": "Qwen/Qwen3-8B"}}},
+        "cost": {"perAcceleratorHour": "2.50"},
+    }
+    message = "no node has a free nvidia.com/gpu"
     with _service(api, "columns", spec):
-        message = "no node has a free nvidia.com/gpu"
-        api.patch_status(
-            "columns",
-            {
-                "readyReplicas": 1,
-                "desiredReplicas": 4,
-                "conditions": [_condition("Ready", "False", "Unschedulable", message)],
-            },
-        )
+        conditions = [
+            _condition("Ready", "False", "Unschedulable", message),
+            _condition("SLAMet", "Unknown", "NoTraffic"),
+            _condition("ScalingActive", "True", "SignalsFresh"),
+            _condition("ScalingLimited", "True", "Quota"),
+        ]
+        api.patch_status("columns", {"readyReplicas": 1, "desiredReplicas": 4, "conditions": conditions})
+        narrow, wide = _table(api, "columns"), _table(api, "columns", "-o", "wide")
 
-        narrow = api.kubectl("get", "infsvc", "columns").stdout.splitlines()
-        wide = api.kubectl("get", "inferenceservices", "columns", "-o", "wide").stdout.splitlines()
+    assert narrow.pop("AGE")
+    assert narrow == {
+        "NAME": "columns",
+        "READY": "False",
+        "REPLICAS": "1",
+        "DESIRED": "4",
+        "MIN": "2",
+        "MAX": "6",
+        "SLA": "Unknown",
+        "REASON": "Unschedulable",
+    }
+    assert {name: cell for name, cell in wide.items() if name not in narrow and name != "AGE"} == {
+        "MODEL": "Qwen/Qwen3-8B",
+        "ENGINE": "Penstock",
+        "SCALING": "SignalsFresh",
+        "LIMITED": "Quota",
+        "ACCELERATOR": "nvidia.com/gpu",
+        "EACH": "1",
+        "PRICE": "2.50",
+        "MESSAGE": message,
+    }
 
-    assert narrow[0].split() == ["NAME", "READY", "REPLICAS", "DESIRED", "MIN", "MAX", "REASON", "AGE"]
-    assert narrow[1].split()[:-1] == ["columns", "False", "1", "4", "2", "6", "Unschedulable"]
-    assert wide[0].split()[-2:] == ["MODEL", "MESSAGE"]
-    assert "qwen3-8b" in wide[1]
-    assert message in wide[1]
+
+def test_columns_show_what_holds_when_nothing_is_set(api):
+    """A fixed number is its own bounds."""
+    with _service(api, "plain", {"replicas": 3}):
+        shown = _table(api, "plain", "-o", "wide")
+
+    assert (shown["MODEL"], shown["MIN"], shown["MAX"]) == ("/models/tiny", "3", "3")
+    assert (shown["READY"], shown["SLA"], shown["PRICE"]) == ("", "", "")
 
 
 def test_the_ready_condition_can_be_waited_for(api):

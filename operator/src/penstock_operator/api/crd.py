@@ -26,19 +26,33 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = f"{names.GROUP}_{names.PLURAL}.yaml"
 _HEADER: Final = "# Made from penstock_operator.api by `make generate`; edits to this file are lost.\n"
-_READY: Final = '.status.conditions[?(@.type=="Ready")]'
 
-# Is it up, how many, why not.
+
+def _said(kind: str, field: str) -> str:
+    return f'.status.conditions[?(@.type=="{kind}")].{field}'
+
+
+# Narrow: is it up, how many of how many, does it keep its promise, why not. Wide: what runs, how it scales, what it
+# takes. A column cannot have a default, but of a union the first value that there is is shown. `spec.model.name` is
+# mostly not set, so the model is told by its source, which always is.
+_MODEL: Final = ".spec.model.source['huggingFace.repo','pvc.path','pvc.claimName','image.reference','containerPath']"
 _COLUMNS: Final = (
-    ("Ready", "string", f"{_READY}.status", "Whether requests are served as declared", 0),
+    ("Ready", "string", _said("Ready", "status"), "Whether requests are served as declared", 0),
     ("Replicas", "integer", ".status.readyReplicas", "Replicas that take requests", 0),
     ("Desired", "integer", ".status.desiredReplicas", "Replicas that were last decided", 0),
-    ("Min", "integer", ".spec.scaling.minReplicas", "Fewest replicas", 0),
-    ("Max", "integer", ".spec.scaling.maxReplicas", "Most replicas", 0),
-    ("Reason", "string", f"{_READY}.reason", "Why it is ready or not", 0),
+    ("Min", "integer", ".spec['scaling.minReplicas','replicas']", "Fewest replicas", 0),
+    ("Max", "integer", ".spec['scaling.maxReplicas','replicas']", "Most replicas", 0),
+    ("SLA", "string", _said("SLAMet", "status"), "Whether the objectives are met over their window", 0),
+    ("Reason", "string", _said("Ready", "reason"), "Why it is ready or not", 0),
     ("Age", "date", ".metadata.creationTimestamp", "Since when it exists", 0),
-    ("Model", "string", ".spec.model.name", "Served name, where it is not the name of the resource", 1),
-    ("Message", "string", f"{_READY}.message", "Why it is ready or not, as a sentence", 1),
+    ("Model", "string", _MODEL, "Where the model comes from", 1),
+    ("Engine", "string", ".spec.runtime.engine", "Engine that serves the model", 1),
+    ("Scaling", "string", _said("ScalingActive", "reason"), "Whether the count follows the load, or why not", 1),
+    ("Limited", "string", _said("ScalingLimited", "reason"), "What keeps the count from what the load asks for", 1),
+    ("Accelerator", "string", ".spec.runtime.accelerator.resourceName", "Accelerators of a replica", 1),
+    ("Each", "integer", ".spec.runtime.accelerator.count", "How many of them", 1),
+    ("Price", "string", ".spec.cost.perAcceleratorHour", "Cost of one of them for an hour", 1),
+    ("Message", "string", _said("Ready", "message"), "Why it is ready or not, as a sentence", 1),
 )
 
 

@@ -102,6 +102,14 @@ class KubeClient:
                 return None
             raise
 
+    async def read(self, path: str, *, query: Mapping[str, str] | None = None) -> Manifest:
+        """GET of any path below the server's root that answers with an object: for people's commands."""
+        return await self._call("GET", path, query=query)
+
+    async def review(self, path: str, body: Manifest) -> Manifest:
+        """POST of a question that the server answers and does not store, such as an access review."""
+        return await self._call("POST", path, body=body)
+
     async def discovered(self, kind: str) -> bool:
         """Whether the API server's discovery names a kind: for a new CRD that is later than its first answer."""
         prefix, plural = KINDS[kind]

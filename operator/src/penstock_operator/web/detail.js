@@ -7,7 +7,6 @@ import { UNKNOWN, age, clock, condition, money, number, percent, seconds, short,
 const AT_MOST_PIPS = 40;
 
 export function detail(service, at, tick) {
-  const { replicas } = service;
   return [
     heading(service),
     why(service, at, tick),
@@ -17,8 +16,8 @@ export function detail(service, at, tick) {
       "div",
       { class: "tables" },
       decisionsTable(service),
-      replicas.min === replicas.max && service.mode === "Manual" ? null : prospects(service),
-      signalsTable(service),
+      service.mode === "Manual" ? null : prospects(service),
+      service.mode === "Manual" ? null : signalsTable(service),
       conditionsTable(service),
     ),
   ];
@@ -98,8 +97,10 @@ function loadCard(service) {
     meter(busy, busy !== null && busy > 1 ? "bad" : "good", busy === null ? "capacity not known" : `${percent(busy, 0)} of capacity`),
     facts(
       ["served", `${short(load.served_tokens_per_second)} tok/s`],
-      ["capacity", each === null ? "not learned yet" : `${short(whole)} tok/s (${short(each)} each, ${capacity.source.toLowerCase()})`],
-      ["requests", `${short(load.offered_requests_per_second)} /s × ${short(load.tokens_per_request)} tok`],
+      ["capacity", whole === null ? "not learned yet" : `${short(whole)} tok/s`],
+      ["one replica", each === null ? UNKNOWN : `${short(each)} tok/s, ${capacity.source.toLowerCase()}`],
+      ["arrivals", `${short(load.offered_requests_per_second)} req/s`],
+      ["tokens each", short(load.tokens_per_request)],
       ["held · waiting", `${number(load.held)} · ${number(load.waiting)}`],
       ["running", number(load.running)],
     ),

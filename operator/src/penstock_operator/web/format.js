@@ -18,6 +18,7 @@ export function short(value) {
 
 export function seconds(value) {
   if (value === null || value === undefined) return UNKNOWN;
+  if (value === 0) return "0";
   if (value < 1) return `${number(value * 1000, value < 0.01 ? 1 : 0)} ms`;
   return `${number(value, value < 10 ? 2 : 1)} s`;
 }

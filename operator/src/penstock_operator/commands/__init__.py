@@ -1,0 +1,1 @@
+"""Commands that people run against a cluster: they read, and change nothing."""

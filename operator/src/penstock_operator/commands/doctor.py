@@ -1,0 +1,77 @@
+"""`penstock doctor`: is everything there that the operator needs, and if not, what to do. Exit code 1 on a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+
+import click
+
+from penstock_operator.adapters.errors import ConfigurationError
+from penstock_operator.commands.cluster import Where, connected, environment, where
+from penstock_operator.commands.examination import Examination
+from penstock_operator.core.checkup import Level, Result, summary
+
+_WIDTH = 100
+_INDENT = 18
+_COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--prometheus-url", help="Instead of the operator's own setting, which may be a name inside the cluster.")
+@click.option("--operator-url", help="URL of the operator's HTTP port, such as that of a port-forward.")
+@click.option("--operator-namespace", help="Where to look for the operator's pod; by default everywhere.")
+@click.option("--kubeconfig", help="Instead of KUBECONFIG, ~/.kube/config or the pod's service account.")
+def doctor(output: str, prometheus_url: str | None, **options: str | None) -> None:
+    """Check everything that Penstock needs, and say how to mend what is wrong.
+
+    API server, CRD, rights, operator, gateways, Prometheus, every needed series and its freshness, labels, nodes,
+    services. It changes nothing. Exit code 1 if anything fails.
+    """
+    place = where(
+        environment(),
+        kubeconfig=options["kubeconfig"],
+        namespace=None,
+        operator_url=options["operator_url"],
+        operator_namespace=options["operator_namespace"],
+    )
+    try:
+        results = asyncio.run(_examine(place, prometheus_url))
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
+    counts = summary(results)
+    if output == "json":
+        found = [
+            {"level": one.level.value, "check": one.check, "message": one.message, "fix": one.fix} for one in results
+        ]
+        click.echo(json.dumps({"results": found, "summary": counts}, indent=2))
+    else:
+        _print(results)
+        click.echo(f"\n{counts['OK']} OK, {counts['WARN']} WARN, {counts['FAIL']} FAIL")
+    sys.exit(1 if counts["FAIL"] else 0)
+
+
+async def _examine(place: Where, prometheus_url: str | None) -> list[Result]:
+    async with connected(place) as cluster:
+        return await Examination(cluster, prometheus_url=prometheus_url, env=environment()).run()
+
+
+def _print(results: Sequence[Result]) -> None:
+    for one in results:
+        head = click.style(f"{one.level.value:<4}", fg=_COLOURS[one.level], bold=one.level is not Level.OK)
+        first, *rest = _wrapped(one.message)
+        click.echo(f"{head}  {one.check:<11} {first}")
+        for line in rest + (_wrapped(f"fix: {one.fix}") if one.fix else []):
+            click.echo(" " * _INDENT + line)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH - _INDENT, break_on_hyphens=False, break_long_words=False) or [""]
+
+
+if __name__ == "__main__":
+    doctor()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from observations import NOW, fresh, observation
-from penstock_operator.core.observe import Door, Offered, _at_the_door
+from penstock_operator.core.observe import Door, Offered, at_the_door
 from penstock_operator.core.scaling import Memory, Observation, Policy, Reason, Signal, SignalState, decide
 
 POLICY = Policy(
@@ -98,12 +98,12 @@ def test_held_requests_count_as_backlog_though_prometheus_is_away() -> None:
 def test_the_gateways_rate_counts_unless_clients_pass_them_by() -> None:
     seen = observation(arrivals=4)
     offered = Offered(9.0, 90.0, held=2, in_flight=3, window_seconds=8.0, at=NOW)
-    assert _at_the_door(seen, Door(offered)).arrivals.value == 9
+    assert at_the_door(seen, Door(offered)).arrivals.value == 9
     rush = observation(arrivals=12)  # held requests were released to new workers at once
-    assert _at_the_door(rush, Door(offered)).arrivals.value == 9
+    assert at_the_door(rush, Door(offered)).arrivals.value == 9
     unused = Offered(0.0, 0.0, held=0, in_flight=0, window_seconds=8.0, at=NOW)
-    assert _at_the_door(seen, Door(unused)).arrivals.value == 4
-    assert _at_the_door(replace(seen, arrivals=ABSENT), Door(offered)).arrivals.value == 9
-    silent = _at_the_door(seen, Door(None, "does not answer"))
+    assert at_the_door(seen, Door(unused)).arrivals.value == 4
+    assert at_the_door(replace(seen, arrivals=ABSENT), Door(offered)).arrivals.value == 9
+    silent = at_the_door(seen, Door(None, "does not answer"))
     assert silent.held is not None
     assert silent.held.state is SignalState.ABSENT

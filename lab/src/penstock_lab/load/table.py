@@ -1,0 +1,110 @@
+"""A report as tables on a terminal; latencies in milliseconds, as the field's load generators print them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from penstock_lab.load.quantiles import PERCENTILES, name
+
+_LATENCIES: Final = {
+    "ttft_seconds": "TTFT (ms)",
+    "tpot_seconds": "TPOT (ms)",
+    "itl_seconds": "ITL (ms)",
+    "e2e_seconds": "E2E (ms)",
+}
+_RATES: Final = {
+    "offered_requests_per_second": "Offered (requests/s)",
+    "answered_requests_per_second": "Request throughput (requests/s)",
+    "goodput_requests_per_second": "Goodput (requests/s)",
+    "output_tokens_per_second": "Output token throughput (tokens/s)",
+    "input_tokens_per_second": "Input token throughput (tokens/s)",
+}
+_COLUMNS: Final = ("mean", *(name(each) for each in PERCENTILES), "max")
+
+
+def show(report: dict[str, Any], console: Console) -> None:
+    """Print a report."""
+    console.print(_latency(report["latency"]))
+    console.print(_summary(report))
+    for phase in report["phases"]:
+        first = phase["ttft_seconds"]
+        console.print(
+            f"  {phase['name']}: {phase['answered']} of {phase['requests']} answered, "
+            f"TTFT p50 {milliseconds(first['p50'])} ms, p99 {milliseconds(first['p99'])} ms",
+            highlight=False,
+            markup=False,
+        )
+    for reason, found in report["requests"]["failures"].items():
+        console.print(f"  {found['count']} {reason}: {found['example']}", highlight=False, markup=False)
+    for problem in report["problems"]:
+        console.print(f"NOT VALID: {problem}", style="bold red", highlight=False, markup=False)
+
+
+def _latency(latency: dict[str, Any]) -> Table:
+    table = Table(title="Latency, from when each request was due")
+    table.add_column("", no_wrap=True)
+    for column in _COLUMNS:
+        table.add_column(column, justify="right")
+    for key, title in _LATENCIES.items():
+        table.add_row(title, *(milliseconds(latency[key][column]) for column in _COLUMNS))
+    return table
+
+
+def _summary(report: dict[str, Any]) -> Table:
+    table = Table(show_header=False)
+    table.add_column("")
+    table.add_column("", justify="right")
+    requests = report["requests"]
+    counts = " / ".join(f"{requests[key]:,}" for key in ("measured", "answered", "refused", "failed"))
+    table.add_row("Requests measured / answered / refused / failed", counts)
+    for key, title in _RATES.items():
+        if (rate := report["rates"][key]) is not None:
+            table.add_row(title, f"{rate:,.2f}")
+    for metric, found in report["objectives"].items():
+        threshold = f" ≤ {milliseconds(found['threshold_seconds'])} ms" if metric != "all" else ""
+        label = "all objectives" if metric == "all" else metric.upper()
+        table.add_row(f"Attainment of {label}{threshold} (95 % interval)", share(found))
+    sender = report["sender"]
+    late = milliseconds(sender["lag_seconds"]["p99"]), milliseconds(sender["loop_lag_seconds"]["p99"])
+    table.add_row("Generator: sent late / woke late, p99 (ms)", " / ".join(late))
+    return table
+
+
+def share(found: dict[str, Any]) -> str:
+    """An attainment with its interval."""
+    if found["attainment"] is None:
+        return "-"
+    return f"{found['attainment']:.2%} ({found['low']:.2%} to {found['high']:.2%})"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A duration for a table; "-" without one."""
+    return "-" if seconds is None else f"{seconds * 1000:,.1f}"
+
+
+def show_sweep(sweep: dict[str, Any], console: Console) -> None:
+    """Print the steps of a sweep and its knee."""
+    table = Table(title="Throughput and latency by offered rate")
+    titles = ("req/s asked", "answered/s", "output tok/s", "TTFT p50", "TTFT p99", "TPOT p50", "ITL p99", "goodput/s")
+    for title in (*titles, "attainment (95 %)", ""):
+        table.add_column(title, justify="right")
+    for step in sweep["steps"]:
+        rates, latency = step["rates"], step["latency"]
+        good = rates["goodput_requests_per_second"]
+        table.add_row(
+            f"{step['requests_per_second']:g}",
+            f"{rates['answered_requests_per_second']:.2f}",
+            f"{rates['output_tokens_per_second']:,.0f}",
+            milliseconds(latency["ttft_seconds"]["p50"]),
+            milliseconds(latency["ttft_seconds"]["p99"]),
+            milliseconds(latency["tpot_seconds"]["p50"]),
+            milliseconds(latency["itl_seconds"]["p99"]),
+            f"{good:.2f}",
+            share(step["objectives"]["all"]),
+            "good" if step["good"] else "not valid" if not step["valid"] else "missed",
+        )
+    console.print(table)
+    console.print(f"Knee: {sweep['knee']['explanation']}", style="bold", highlight=False, markup=False)

@@ -1,24 +1,22 @@
-"""The demo's verdict: what makes it fail."""
+"""The demo's verdict: what makes it fail; and its figures."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from penstock_lab.demo.closing import summary
+from penstock_lab.demo.story import verdicts
 from penstock_lab.demo.summary import Result
-from penstock_lab.demo.watch import Point
 from penstock_lab.load.outcome import Outcome
 
-
-def outcome(error: str | None = None) -> Outcome:
-    return Outcome(at=0.0, phase="quiet", error=error, ttft_seconds=0.1, e2e_seconds=1.0, tokens=32, attempts=1)
-
-
-def points(*ready: int) -> list[Point]:
-    return [Point(at=float(index), desired=count, ready=count, pods=count) for index, count in enumerate(ready)]
-
-
+Finished = Callable[..., Result]
 GOOD = (1, 1, 4, 4, 1)
+
+
+def outcome(error: str | None = None, *, ttft: float = 0.1, tokens: int = 32) -> Outcome:
+    return Outcome(at=0.0, phase="quiet", error=error, ttft_seconds=ttft, e2e_seconds=1.0, tokens=tokens, attempts=1)
 
 
 @pytest.mark.parametrize(
@@ -34,16 +32,62 @@ GOOD = (1, 1, 4, 4, 1)
     ],
     ids=["good", "a failed request", "no request", "never up", "never down", "began with three", "nothing seen"],
 )
-def test_the_verdict(outcomes: list[Outcome], ready: tuple[int, ...], problem: str | None, tmp_path: Path) -> None:
-    result = Result(outcomes, points(*ready), [], 2.5)
+def test_the_verdict(
+    finished: Finished, outcomes: Sequence[Outcome], ready: tuple[int, ...], problem: str | None, tmp_path: Path
+) -> None:
+    result = finished(ready, outcomes)
     found = result.problems()
     assert (found == []) if problem is None else any(problem in text for text in found)
     written = json.loads(result.write(tmp_path).read_text())
     assert written["verdict"] == ("passed" if problem is None else "failed")
     assert written["requests"]["failed"] == sum(one.error is not None for one in outcomes)
+    said = summary(result, written=[])
+    assert said[-1].startswith("DEMO PASSED" if problem is None else "DEMO FAILED")
+    assert problem is None or any(problem in line for line in said)
 
 
-def test_gpu_hours_count_every_pod_over_time() -> None:
-    result = Result([outcome()], points(1, 2, 2, 1), [], 2.0)
-    assert result.gpu_hours() == pytest.approx((1 + 2 + 2) / 3600)
-    assert result.to_json()["cost"] == pytest.approx(5 / 3600 * 2.0, abs=1e-4)
+def test_a_request_that_was_planned_but_never_ended_fails_it(finished: Finished) -> None:
+    result = finished()
+    result.record.outcomes.clear()
+    assert result.problems()
+
+
+def test_accelerator_hours_count_every_pod_over_time(finished: Finished) -> None:
+    result = finished((1, 2, 2, 1))
+    assert result.accelerator_hours == pytest.approx((1 + 2 + 2) / 3600)
+    assert result.to_json()["cost"] == pytest.approx(5 / 3600 * 2.5, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "share", "met"),
+    [
+        ([outcome()] * 99 + [outcome(ttft=2.5)], 0.99, True),
+        ([outcome()] * 98 + [outcome(ttft=2.5)] * 2, 0.98, False),
+        ([outcome()] * 98 + [outcome("gone"), outcome("gone", ttft=0.1)], 0.98, False),
+    ],
+    ids=["just met", "missed by slow ones", "a failed request misses"],
+)
+def test_the_sla_is_judged_apart_from_the_demo(
+    finished: Finished, outcomes: Sequence[Outcome], share: float, met: bool
+) -> None:
+    result = finished(GOOD, outcomes)
+    ttft = result.attained()[0]
+    assert (ttft.share, ttft.met) == (pytest.approx(share), met)
+    told = next(verdict for verdict in verdicts(result) if "TTFT" in verdict.text)
+    assert told.good is met
+    assert ("MISSED" in told.text) is not met
+    assert bool(result.problems()) == any(one.error for one in outcomes), "a missed SLA alone fails nothing"
+
+
+def test_short_answers_do_not_count_for_time_per_token(finished: Finished) -> None:
+    result = finished(GOOD, [outcome(tokens=4)])
+    assert {item.objective.metric: item.counted for item in result.attained()} == {"TTFT": 1, "TPOT": 0}
+
+
+def test_decisions_are_told_with_their_numbers(burst: Result) -> None:
+    decisions = burst.to_json()["decisions"]
+    assert [(one["from"], one["to"], one["event"], one["seconds"]) for one in decisions] == [
+        (1, 4, "ScaledUp", 40.0),
+        (4, 1, "ScaledDown", 130.0),
+    ]
+    assert any("951 tok/s offered" in line for line in summary(burst, written=[]))

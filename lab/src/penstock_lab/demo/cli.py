@@ -3,76 +3,119 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 
 import click
+from rich.console import Console
 
 import penstock_lab
 from penstock_lab.cluster.errors import ClusterError
-from penstock_lab.demo.run import DemoError, perform
-from penstock_lab.demo.scenario import PROFILE, Scenario
-from penstock_lab.demo.stage import StageError, stage
-from penstock_lab.demo.summary import OBJECTIVE, Result
+from penstock_lab.demo import closing
+from penstock_lab.demo.display import open_display
+from penstock_lab.demo.environment import describe
+from penstock_lab.demo.errors import DemoError
+from penstock_lab.demo.run import make_ready, observe_pace, perform
+from penstock_lab.demo.scenario import EXAMPLE, Scenario
+from penstock_lab.demo.settings import Settings
+from penstock_lab.demo.stage import Stage, stage
+from penstock_lab.demo.story import BANNER, tell
+from penstock_lab.demo.summary import Result
 from penstock_lab.install import InstallError
 from penstock_lab.kubectl import KubectlError
+from penstock_lab.report import write_html, write_png
 
 _ROOT = Path(penstock_lab.__file__).resolve().parents[3]
+_FAILURES = (DemoError, ClusterError, KubectlError, InstallError)
+_INTERRUPTED = 130
 
 
 @click.command()
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("out/demo"), show_default=True)
-def demo(out: Path) -> None:
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of what is written.  [default: out/NAME]"
+)
+@click.option("--name", default="demo", show_default=True, help="Of the cluster; another one runs beside a kept demo.")
+@click.option("--keep", is_flag=True, help="Leave everything running and say what to type next; so does KEEP=1.")
+@click.option("--plain", is_flag=True, help="A line per change instead of the live view, as without a terminal.")
+def demo(out: Path | None, name: str, keep: bool, plain: bool) -> None:
     """Run the whole path on this machine: cluster, operator, workers, load, scaling up and down."""
     examples = _ROOT / "examples"
-    if not examples.is_dir():
-        raise click.ClickException(f"{examples} is missing: the demo runs from a checkout of Penstock")
-    out = out.absolute()
-    out.mkdir(parents=True, exist_ok=True)
-    click.echo(f"Penstock {version('penstock')} demo: 3 to 5 minutes; everything runs on this machine")
-    click.echo(
-        f"The workers run a real engine on an EMULATED device ({PROFILE.name}): token rates show scaling, not speed."
-    )
-    scenario = Scenario(examples=examples, out=out)
+    if not (examples / EXAMPLE).is_file():
+        raise click.ClickException(f"{examples / EXAMPLE} is missing: the demo runs from a checkout of Penstock")
+    settings = Settings.from_environment(os.environ)
+    scenario = Scenario(examples=examples, out=(out or Path("out") / name).absolute(), name=name)
     try:
-        with stage(scenario, say=_say) as staged:
-            result = asyncio.run(perform(staged, scenario, say=_say))
-    except (StageError, DemoError, ClusterError, KubectlError, InstallError) as error:
+        scenario.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"--out {scenario.out}: {error.strerror}; name a folder that can be made") from error
+    click.echo(f"Penstock {version('penstock')} demo: 4 to 6 minutes; everything runs on this machine")
+    click.echo(BANNER)
+    try:
+        with _terminable():
+            passed = _run(scenario, keep=keep or settings.keep, plain=plain or settings.plain)
+    except _FAILURES as error:
         click.echo(f"DEMO FAILED: {error}", err=True)
         sys.exit(1)
-    _tell(result, result.write(out))
-    sys.exit(1 if result.problems() else 0)
+    except KeyboardInterrupt:
+        click.echo("\ninterrupted; nothing is left running", err=True)
+        sys.exit(_INTERRUPTED)
+    sys.exit(0 if passed else 1)
+
+
+def _run(scenario: Scenario, *, keep: bool, plain: bool) -> bool:
+    began = time.monotonic()
+    with stage(scenario, say=_say) as staged:
+        result = _perform(staged, scenario, plain=plain, began=began)
+        report = tell(result)
+        written = [
+            write_html(report, scenario.out / "report.html"),
+            write_png(report, scenario.out / "report.png"),
+            result.write(scenario.out),
+        ]
+        for line in closing.summary(result, written=written):
+            click.echo(line)
+        if keep:
+            staged.keep()
+            steps = closing.next_steps(name=scenario.name, gateway=staged.gateways[0], operator=staged.operator)
+            click.echo("\n".join(steps))
+        else:
+            click.echo("taking everything down")
+    return not result.problems()
+
+
+def _perform(staged: Stage, scenario: Scenario, *, plain: bool, began: float) -> Result:
+    price = asyncio.run(make_ready(staged, say=_say))
+    with open_display(scenario, Console(highlight=False), plain=plain, say=_say) as display:
+        record = asyncio.run(perform(staged, scenario, display, price=price))
+    try:
+        pace = asyncio.run(observe_pace(staged))
+    except DemoError as error:
+        _say(str(error))
+        pace = None
+    return Result(scenario, record, price, pace, describe(), time.monotonic() - began)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Treat SIGTERM and SIGHUP like Ctrl-C, so that they too give the terminal back and take everything down."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _say(line: str) -> None:
     click.echo(f"  {line}")
-
-
-def _tell(result: Result, path: Path) -> None:
-    data = result.to_json()
-    click.echo("\nWhat it decided, and why")
-    for decision in data["decisions"]:
-        click.echo(f"  {decision['at'][11:19]}  {decision['message']}")
-    requests = data["requests"]
-    click.echo("\nWhat the client saw (emulated device)")
-    click.echo(f"  {requests['sent']} requests sent, {requests['failed']} failed, {requests['tokens']} tokens")
-    for name, figures in data["phases"].items():
-        click.echo(
-            f"  {name:12} TTFT p50 {figures['ttft_p50_seconds']} s, p99 {figures['ttft_p99_seconds']} s; "
-            f"TPOT p99 {figures['tpot_p99_seconds']} s; TTFT <= {data['objectives']['ttft_seconds']:g} s: "
-            f"{figures['ttft_attainment']:.1%}"
-        )
-    for metric in ("ttft", "tpot"):
-        share, bound = requests[f"{metric}_attainment"], data["objectives"][f"{metric}_seconds"]
-        if share is not None:
-            verdict = "met" if share >= OBJECTIVE else "MISSED: what waits for a new replica waits too long"
-            click.echo(f"  SLA: {metric.upper()} <= {bound:g} s for {share:.1%}, asked {OBJECTIVE:.0%}: {verdict}")
-    click.echo(
-        f"  at most {result.peak} replicas; {data['gpu_hours']:.3f} GPU-hours, "
-        f"USD {data['cost']:.2f} at the example's price"
-    )
-    click.echo(f"\nWritten to {path}")
-    for problem in data["problems"]:
-        click.echo(f"  {problem}", err=True)
-    click.echo("DEMO FAILED" if data["problems"] else "DEMO PASSED: scaled up and down, no request failed")

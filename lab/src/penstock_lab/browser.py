@@ -111,7 +111,7 @@ def _check_machine(env: Mapping[str, str]) -> None:
     if shutil.which("npm", path=env.get("PATH")) is None:
         missing.append("npm is not on PATH")
     try:
-        import brotli  # noqa: F401, PLC0415 - only who fetches needs it
+        import brotli  # type: ignore[import-untyped]  # noqa: F401, PLC0415 - as in `_member`
     except ModuleNotFoundError:
         missing.append("the Python package brotli is not installed")
     if missing:
@@ -158,7 +158,7 @@ def _unpack(package: Path, folder: Path) -> None:
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
-    import brotli  # noqa: PLC0415 - only who fetches needs it
+    import brotli  # type: ignore[import-untyped]  # noqa: PLC0415 - it has no types; only who fetches needs it
 
     source = archive.extractfile(f"package/bin/{name}.br")
     assert source is not None, name

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock_contract.metrics import LATENCY_BUCKETS
-from penstock_operator.core.sla import Attainment, Objective, fraction_within
+from penstock_operator.core.sla import Attainment, Objective, fraction_within, quantile
 
 BUCKETS = {0.1: 50.0, 0.2: 80.0, 0.5: 99.0, math.inf: 100.0}
 TTFT = Objective("TTFT", 99.0, 2.0)
@@ -70,3 +70,33 @@ def test_nothing_measured_is_nothing_missed() -> None:
 def test_labels_are_for_people() -> None:
     assert Attainment(TTFT, 1.0).label == "TTFT p99 <= 2000 ms"
     assert Attainment(Objective("TPOT", 99.9, 0.05), 1.0).label == "TPOT p99.9 <= 50 ms"
+
+
+@pytest.mark.parametrize(
+    ("percentile", "value"),
+    [(50, 0.1), (80, 0.2), (65, 0.15), (25, 0.05), (99, 0.5), (99.9, 0.5), (0, 0.0)],
+    ids=["bound", "bound 2", "half way", "in the first", "last bound", "beyond", "none"],
+)
+def test_the_percentile_is_where_the_share_is_reached(percentile: float, value: float) -> None:
+    assert quantile(BUCKETS, percentile) == pytest.approx(value)
+
+
+@given(counts=st.lists(st.integers(0, 1000), min_size=4, max_size=4), percentile=st.floats(1, 100))
+def test_percentile_and_share_agree(counts: list[int], percentile: float) -> None:
+    sums = [float(sum(counts[: number + 1])) for number in range(4)]
+    buckets = dict(zip((0.1, 1.0, 10.0, math.inf), sums, strict=True))
+    value = quantile(buckets, percentile)
+    if not sums[-1]:
+        assert value is None
+    elif sums[2] * 100 >= percentile * sums[-1] + 1e-6:
+        share = fraction_within(buckets, value)
+        assert share is not None
+        assert share * 100 >= percentile - 1e-6
+    else:
+        assert value is not None
+        assert value <= 10.0
+
+
+def test_a_percentile_needs_observations_and_bounds() -> None:
+    assert quantile({}, 99) is None
+    assert quantile({math.inf: 5.0}, 99) is None

@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock_lab.load.arrivals import Process, steps
 from penstock_lab.load.exchange import Answer, FailedError
 from penstock_lab.load.files import write_json, write_requests
 from penstock_lab.load.histogram import Histogram
 from penstock_lab.load.ledger import Ledger
+from penstock_lab.load.lengths import Uniform
 from penstock_lab.load.quantiles import of_histogram, of_values, wilson
 from penstock_lab.load.report import Judgement, Objectives, result
 from penstock_lab.load.schedule import Phase
-from penstock_lab.load.workload import Workload
-from penstock_lab.traces.request import TraceRequest, arrays
+from penstock_lab.load.workload import Workload, draw
+from penstock_lab.traces.request import Arrays, TraceRequest, arrays
 
 START = 100.0  # of the load, on the clock of the answers
 
@@ -163,6 +165,18 @@ def test_files(tmp_path):
     assert (rows[0]["ttft_s"], rows[1]["ttft_s"]) == ("0.100000", "")
     assert rows[0]["output_tokens"] == "20"
     assert json.loads((tmp_path / "result.json").read_text())["meta"]["tokens_counted_by"] == {"chunks": 1}
+
+
+def test_a_request_takes_sixty_bytes_however_long_the_load_is():
+    """Half an hour at a thousand requests a second fits in 100 MB, and nothing is added while it runs."""
+    nine = Uniform(9, 9)
+    work = draw(steps([(1800.0, 1000.0)]), Process.POISSON, prompt=nine, output=nine, seed=0, description={})
+    ledger = Ledger(work.due, work.requests.prompt_tokens, 0.0)
+    held = [getattr(work.requests, name) for name in Arrays.__slots__]
+    held += [getattr(ledger, name) for name in Ledger.__slots__ if name != "due"]
+    total = sum(each.nbytes for each in held if isinstance(each, np.ndarray))
+    assert len(work) > 1_700_000
+    assert total / len(work) <= 60
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,4 +1,4 @@
-"""What became of every request, in arrays made before the load begins: about 45 bytes each, however long it lasts.
+"""What became of every request, in arrays made before the load begins: about 40 bytes each, however long it lasts.
 
 A request's row is written once, when it ends. Inter-token gaps, of which there are as many as tokens, go into a
 histogram. The exact figure of a request (TTFT, TPOT, E2E, longest gap) is kept for all of them, so that percentiles are

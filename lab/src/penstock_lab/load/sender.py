@@ -93,10 +93,10 @@ class Sender:
     async def _send(self, session: aiohttp.ClientSession) -> None:
         loop = asyncio.get_running_loop()
         requests = self._workload.requests
-        for number, due in enumerate(requests.arrival_seconds.tolist()):
+        for number in range(len(requests)):
             prompt = self._prompts.json(number, int(requests.prompt_tokens[number]), requests.hashes(number).tolist())
             body = self._endpoint.body(prompt, output_tokens=int(requests.output_tokens[number]))
-            wait = self._start + due - loop.time()
+            wait = self._start + float(requests.arrival_seconds[number]) - loop.time()
             if wait > 0 or number % _BURST == 0:
                 await asyncio.sleep(max(0.0, wait))
             task = asyncio.create_task(self._one(session, number, body))

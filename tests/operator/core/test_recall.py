@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock_operator.core.observe import Door, Offered, at_the_door, from_view
-from penstock_operator.core.ports import Series, Unavailable
+from penstock_operator.core.ports import Series
 from penstock_operator.core.recall import Past, points_by_service, recall
 from penstock_operator.core.scaling import Memory, Policy, Reason, decide
 from penstock_operator.core.scaling.signals import DOOR_QUERIES, QUERIES
@@ -27,7 +27,13 @@ QUIET = {
     "age": 2.0,
     "reporting": 4.0,
 }
-DOOR = {"door_arrivals": 1.0, "door_prompt_tokens": 50.0, "door_held": 0.0, "door_in_flight": 1.0}
+DOOR = {
+    "door_arrivals": 1.0,
+    "door_prompt_tokens": 50.0,
+    "door_held": 0.0,
+    "door_in_flight": 1.0,
+    "door_reporting": 2.0,
+}
 
 
 def past(*, without: Any = (), **values: Any) -> Past:
@@ -44,7 +50,7 @@ def past(*, without: Any = (), **values: Any) -> Past:
 
 
 def remembered(seen: Past, *, replicas: int = 4, policy: Policy = POLICY, **more: Any) -> Memory:
-    return recall(policy, KEY, seen, replicas=replicas, **({"since": 0.0, "gateways": True} | more))
+    return recall(policy, KEY, seen, replicas=replicas, **({"since": 0.0, "gateways": 2} | more))
 
 
 def next_decision(memory: Memory, seen: Past, *, policy: Policy = POLICY, replicas: int = 4) -> Any:
@@ -60,8 +66,8 @@ def test_every_question_is_asked_of_the_past() -> None:
     assert set(DOOR) == set(DOOR_QUERIES)
 
 
-@given(rates=st.lists(st.floats(0.0, 50.0), min_size=len(GRID), max_size=len(GRID)), gateways=st.booleans())
-def test_it_is_the_memory_of_an_operator_that_never_stopped(rates: list[float], gateways: bool) -> None:
+@given(rates=st.lists(st.floats(0.0, 50.0), min_size=len(GRID), max_size=len(GRID)), gateways=st.sampled_from([0, 2]))
+def test_it_is_the_memory_of_an_operator_that_never_stopped(rates: list[float], gateways: int) -> None:
     of = dict(zip(GRID, rates, strict=True))
     seen = past(arrivals=of.get, door_arrivals=of.get, generated_tokens=lambda at: 50.0 * of[at], finished=of.get)
     live = Memory()
@@ -86,19 +92,17 @@ def test_with_a_whole_window_of_little_load_a_scale_down_goes_on() -> None:
         past(waiting=lambda at: 400.0 if at == GRID[20] else 0.0),
         past(age=lambda at: 30.0 if at == GRID[15] else 2.0),
         replace(past(), grid=GRID[-3:]),
-        replace(past(), answers=past().answers | {"waiting": Unavailable("too many samples")}),
-        replace(past(), answers=past().answers | {"reporting": Unavailable("too many samples")}),
+        past(reporting=lambda at: 1.0 if at == GRID[15] else 4.0),
+        past(door_reporting=lambda at: 1.0 if at == GRID[15] else 2.0),
     ],
-    ids=["gap", "queue", "stale", "short", "no-queue", "no-count"],
+    ids=["gap", "queue", "stale", "short", "pod-not-scraped", "gateway-not-scraped"],
 )
 def test_anything_else_in_the_window_holds_the_count(seen: Past) -> None:
     assert next_decision(remembered(seen), past()).replicas == 4
 
 
 def test_nothing_known_is_no_memory_of_load() -> None:
-    nothing = Past(answers=dict.fromkeys([*QUERIES, *DOOR_QUERIES], Unavailable("away")), grid=GRID, window_seconds=20)
-    assert not nothing.known
-    assert past().known
+    nothing = Past(answers={kind: {} for kind in (*QUERIES, *DOOR_QUERIES)}, grid=GRID, window_seconds=20)
     assert next_decision(remembered(nothing), past()).replicas == 4
 
 
@@ -113,7 +117,7 @@ def test_gateways_whose_counters_are_missing_leave_the_demand_unknown(missing: s
     answers = {kind: answer for kind, answer in past().answers.items() if kind != missing}
     seen = replace(past(), answers=answers | {missing: {}})
     assert next_decision(remembered(seen), past()).replicas == 4
-    assert next_decision(remembered(seen, gateways=False), past()).replicas == 1
+    assert next_decision(remembered(seen, gateways=0), past()).replicas == 1
 
 
 def test_the_time_without_requests_is_remembered() -> None:
@@ -129,5 +133,3 @@ def test_points_are_kept_by_service() -> None:
     labels = {"namespace": "team-a", "inferenceservice": "chat"}
     series = (Series(labels, ((1.0, 2.0), (2.0, 3.0))), Series({"namespace": "x"}, ((1.0, 1.0),)))
     assert points_by_service(series) == {KEY: {1.0: 2.0, 2.0: 3.0}}
-    away = Unavailable("away")
-    assert points_by_service(away) is away

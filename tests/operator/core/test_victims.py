@@ -6,9 +6,12 @@ from penstock_operator.core.victims import SETTLE_SECONDS, Candidate, plan
 NOW = 1_000_000.0
 
 
-def pod(name: str, *, ready: bool = True, since: float | None = None, work: float | None = 0.0) -> Candidate:
+def pod(
+    name: str, *, ready: bool = True, since: float | None = None, work: float | None = 0.0, sentenced: bool = False
+) -> Candidate:
+    created = "2026-11-21T10:00:00Z"
     return Candidate(
-        name=name, ready=ready, scheduled=True, created="2026-11-21T10:00:00Z", draining_since=since, work=work
+        name, ready=ready, scheduled=True, created=created, draining_since=since, work=work, sentenced=sentenced
     )
 
 
@@ -65,6 +68,26 @@ def test_pods_that_were_never_created_need_no_drain() -> None:
     assert (found.mark, found.remove, found.replicas) == ((), (), 1)
 
 
+def test_a_pod_that_was_counted_out_is_not_counted_out_again() -> None:
+    """Its deletion was not seen yet: taking it once more would take another one, which may be busy."""
+    since = NOW - 10
+    gone = pod("a", since=since, sentenced=True)
+    found = step(gone, pod("b", since=since, work=3), pod("c", work=9), pod("d", work=9), wanted=2, current=3)
+    assert (found.replicas, found.mark, found.unmark, found.remove) == (3, (), (), ())
+    later = step(gone, pod("b", since=since, work=0), pod("c", work=9), pod("d", work=9), wanted=2, current=3)
+    assert (later.replicas, later.remove) == (2, ("b",))
+    assert step(gone, pod("b", since=since), pod("c"), wanted=2, current=2).unmark == ("b",), "never the one that goes"
+
+
+def test_a_cost_without_a_removal_is_taken_off_again() -> None:
+    """`/scale` failed after it was given; else a later shrink would take this pod in place of the drained one."""
+    pods = pod("a"), pod("b", ready=False, sentenced=True)
+    assert step(*pods, wanted=2).unmark == ("b",)
+    assert step(*pods, wanted=3).unmark == ("b",)
+    found = step(pod("a", sentenced=True, work=4), pod("b", since=NOW - 10, work=1), wanted=1)
+    assert (found.unmark, found.replicas) == (("a",), 2)
+
+
 candidates = st.lists(
     st.builds(
         Candidate,
@@ -74,14 +97,15 @@ candidates = st.lists(
         created=st.just("2026-11-21T10:00:00Z"),
         draining_since=st.none() | st.floats(NOW - 100, NOW),
         work=st.none() | st.integers(0, 5).map(float),
+        sentenced=st.booleans(),
     ),
     max_size=8,
 )
 
 
-@given(pods=candidates, missing=st.integers(0, 3), wanted=st.integers(0, 12))
+@given(pods=candidates, missing=st.integers(-3, 3), wanted=st.integers(0, 12))
 def test_never_below_what_is_wanted_and_never_a_busy_pod(pods: list[Candidate], missing: int, wanted: int) -> None:
-    current = len(pods) + missing
+    current = max(0, len(pods) + missing)
     found = plan(pods, current=current, wanted=wanted, now=NOW, timeout_seconds=60)
     by_name = {one.name: one for one in pods}
     assert min(wanted, current) <= found.replicas <= max(wanted, current)

@@ -36,6 +36,13 @@ def test_a_gateway_that_does_not_answer_keeps_zero() -> None:
     assert (decision.replicas, decision.reason) == (0, Reason.SIGNALS_UNKNOWN)
 
 
+def test_a_request_that_is_held_wakes_before_its_rate_is_known() -> None:
+    """The first tick of an operator has one reading of the gateways' counters, and that is no rate."""
+    seen = replace(at_zero(held=7.0), arrivals=ABSENT)
+    decision, _ = decide(POLICY, seen, Memory(), NOW)
+    assert (decision.replicas, decision.reason) == (1, Reason.WAKE_UP)
+
+
 def test_a_crowd_at_the_door_wakes_as_many_as_it_needs() -> None:
     memory, now = Memory(), NOW - 300
     for _ in range(60):

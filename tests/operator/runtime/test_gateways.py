@@ -104,14 +104,31 @@ async def test_one_silent_gateway_makes_the_answer_unknown(start, gateways: Gate
     assert "127.0.0.9" in door.detail
 
 
-async def test_a_gateway_that_is_not_ready_holds_nothing_and_alone_is_no_answer(start, gateways: Gateways) -> None:
+async def test_what_a_leaving_gateway_still_holds_is_seen(start, gateways: Gateways) -> None:
+    """In its drain it is not ready and has a deletion time, but its requests want a replica all the same."""
+    leaving, staying = await start(), await start()
+    gone = leaving.pod(ready=False)
+    gone["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    leaving.says(5, held=2, in_flight=1)
+    staying.says(1)
+    doors = await gateways.read([gone, staying.pod(address="127.0.0.2")], 0.0)
+    assert offered(doors)[1:] == (2, 1)
+    assert doors.asked == 1
+    alone = await gateways.read([gone], 1.0)
+    assert offered(alone)[1:] == (2, 1)
+    assert alone.asked == 0
+
+
+async def test_one_that_is_not_ready_may_be_silent_while_another_is(start, gateways: Gateways) -> None:
     gateway = await start()
     gateway.says(1)
-    starting = [gateway.pod(ready=False), gateway.pod(address=None)]
-    assert offered(await gateways.read([gateway.pod(), *starting], 0.0)) == (None, 0, 0)
-    doors = await gateways.read(starting, 1.0)
+    silent = [gateway.pod(ready=False, address="127.0.0.9"), gateway.pod(address=None)]
+    assert offered(await gateways.read([gateway.pod(), *silent], 0.0)) == (None, 0, 0)
+    doors = await gateways.read([gateway.pod(ready=False), *silent], 1.0)
     assert doors.present
-    assert doors.services is None
+    assert doors.services is None, "the silent one may hold requests, and none is ready to make up for it"
+    ended = gateway.pod(address="127.0.0.9") | {"status": {"podIP": "127.0.0.9", "phase": "Succeeded"}}
+    assert (await gateways.read([ended], 2.0)).present is False
 
 
 async def test_a_service_that_the_gateway_does_not_know_is_unknown(start, gateways: Gateways) -> None:

@@ -140,9 +140,48 @@ async def test_attainment_is_unknown_when_it_cannot_be_asked() -> None:
 async def test_the_past_is_asked_on_a_grid_that_ends_now() -> None:
     source = Source(scraping_every(2.0))
     past = await Measure(source).past(now=1000.7, seconds=100.0, points=20)
+    assert not isinstance(past, Unavailable)
     assert past.grid == tuple(900.0 + 5.0 * step for step in range(21))
     assert past.window_seconds == 8.0
     assert set(past.answers) == set(QUERIES) | set(DOOR_QUERIES)
     assert past.answers["waiting"] == {KEY: {1000.0: 1.0, 995.0: 1.0}}
     assert all("[8s]" in query for query in source.asked if "rate(" in query)
-    assert (await Measure(Source(lambda _: Unavailable("away"))).past(now=1.0, seconds=1.0, points=1)).known is False
+
+
+async def test_no_request_falls_between_two_moments_of_the_past() -> None:
+    """Rather than that it is cut short."""
+    past = await Measure(Source(scraping_every(5.0))).past(now=10_000.0, seconds=1800.0, points=20)
+    assert not isinstance(past, Unavailable)
+    assert past.window_seconds == 20.0
+    assert past.grid == tuple(9600.0 + 20.0 * step for step in range(21))
+
+
+async def test_a_past_that_is_not_all_known_is_not_known() -> None:
+    source = Source(lambda query: Unavailable("too many samples") if "running" in query else ())
+    past = await Measure(source).past(now=1.0, seconds=1.0, points=1)
+    assert past == Unavailable("too many samples")
+    assert "running" in source.asked[-1], "and nobody asks on"
+
+
+def counted(result: str, value: float, **labels: str) -> Sample:
+    return Sample(LABELS | {"metric": "TTFT", "percentile": "99", "result": result} | labels, value)
+
+
+async def test_what_the_gateways_counted_stands_before_any_histogram() -> None:
+    """A request that was refused or timed out is in no histogram of answers, but it missed the objective."""
+    answer = (counted("met", 10), counted("missed", 90), counted("met", 5, metric="E2E"), counted("?", 7))
+    judged = await Measure(Source(lambda _: answer)).judged([("TTFT", 60), ("E2E", 60), ("TTFT", 300)])
+    assert set(judged) == {60, 300}
+    fast = {("TTFT", 60): {KEY: {2.0: 10.0, math.inf: 10.0}}}
+    found = attainment(KEY, [TTFT], fast, window_seconds=60, judged=judged)
+    assert found is not None
+    assert (found[0].fraction, found[0].met) == (0.1, False)
+    refused = attainment(KEY, [TTFT], {}, window_seconds=60, judged=judged)
+    assert refused is not None
+    assert refused[0].fraction == 0.1, "also when nothing was answered"
+    other = attainment(("team-a", "direct"), [TTFT], {("TTFT", 60): {}}, window_seconds=60, judged=judged)
+    assert other is not None
+    assert other[0].fraction is None
+    away = attainment(KEY, [TTFT], fast, window_seconds=60, judged={60: Unavailable("away")})
+    assert away is not None
+    assert away[0].fraction == 1.0

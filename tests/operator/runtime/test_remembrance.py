@@ -1,5 +1,6 @@
 """A process that has just started gets its memory from the metrics source, once, however odd the world is."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +19,10 @@ Services = list[tuple[tuple[str, str], Terms]]
 
 
 class Source:
-    """Four quiet replicas for as long as anybody asks about, or nothing at all."""
+    """Four quiet replicas for as long as anybody asks about, or nothing at all, or no answer for ever."""
 
     def __init__(self) -> None:
-        self.away = False
+        self.away = self.hangs = False
         self.ranges: list[tuple[float, float, float]] = []
 
     async def instant(self, query: str) -> tuple[Sample, ...] | Unavailable:
@@ -29,6 +30,8 @@ class Source:
 
     async def range(self, query: str, *, start: float, end: float, step: float) -> tuple[Series, ...] | Unavailable:
         self.ranges.append((start, end, step))
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.away:
             return Unavailable("away")
         value = 4.0 if query.startswith("count") else 1.0
@@ -60,11 +63,11 @@ def services(cache: Cache) -> Services:
 
 
 async def test_it_is_given_once(remembrance: Remembrance, cache: Cache, source: Source) -> None:
-    found = await remembrance.once(services(cache), gateways=False, now=NOW)
+    found = await remembrance.once(services(cache), gateways=0, now=NOW)
     assert found["u-chat"].arrivals == pytest.approx(1.0)
     assert found["u-chat"].recommendations
     asked = len(source.ranges)
-    assert await remembrance.once(services(cache), gateways=False, now=NOW + 5) == {}
+    assert await remembrance.once(services(cache), gateways=0, now=NOW + 5) == {}
     assert len(source.ranges) == asked
 
 
@@ -73,16 +76,43 @@ async def test_a_source_that_answers_late_still_helps_and_one_that_never_does_is
 ) -> None:
     source.away = True
     for late in (0.0, 100.0):
-        assert await remembrance.once(services(cache), gateways=False, now=NOW + late) == {}
+        assert await remembrance.once(services(cache), gateways=0, now=NOW + late) == {}
     source.away = False
-    assert "u-chat" in await remembrance.once(services(cache), gateways=False, now=NOW + 200)
+    assert "u-chat" in await remembrance.once(services(cache), gateways=0, now=NOW + 200)
 
     source.away, other = True, Remembrance(Measure(source), cache)
-    await other.once(services(cache), gateways=False, now=NOW)
+    await other.once(services(cache), gateways=0, now=NOW)
     asked = len(source.ranges)
     source.away = False
-    assert await other.once(services(cache), gateways=False, now=NOW + 301) == {}
+    assert await other.once(services(cache), gateways=0, now=NOW + 301) == {}
     assert len(source.ranges) == asked
+
+
+async def test_a_source_that_hangs_holds_up_no_tick_but_the_first(cache: Cache, source: Source) -> None:
+    source.hangs = True
+    hanging = Remembrance(Measure(source), cache, wait_seconds=0.05)
+    async with asyncio.timeout(5):
+        for tick in range(3):
+            assert await hanging.once(services(cache), gateways=0, now=NOW + 5 * tick) == {}
+    assert len(source.ranges) == 1
+
+
+async def test_an_edit_or_a_rollout_ends_what_is_remembered(
+    remembrance: Remembrance, cache: Cache, resource: Callable[..., Any], deployment: Callable[..., Any]
+) -> None:
+    edited = resource("chat", uid="u-chat", version=2)
+    edited["metadata"]["managedFields"] = [
+        {"time": "2027-01-15T07:59:30Z"},
+        {"time": "2027-01-15T08:59:30Z", "subresource": "status"},
+    ]
+    cache.put(edited)
+    found = await remembrance.once(services(cache), gateways=0, now=NOW)
+    assert [at for at, _ in found["u-chat"].recommendations] == [NOW - 30, NOW]
+    rolled = deployment("chat", owner="u-chat", replicas=4, resourceVersion="9")
+    rolled["status"]["conditions"] = [{"type": "Progressing", "lastUpdateTime": "2027-01-15T07:59:50Z"}]
+    cache.put(rolled)
+    again = await Remembrance(Measure(Source()), cache).once(services(cache), gateways=0, now=NOW)
+    assert [at for at, _ in again["u-chat"].recommendations] == [NOW - 10, NOW]
 
 
 async def test_it_reaches_as_far_back_as_the_windows_of_the_services(
@@ -90,9 +120,10 @@ async def test_it_reaches_as_far_back_as_the_windows_of_the_services(
 ) -> None:
     scaling = {"minReplicas": 0, "maxReplicas": 6, "idleSeconds": 900}
     cache.put(resource("chat", uid="u-chat", version=2, generation=2, scaling=scaling))
-    await remembrance.once(services(cache), gateways=True, now=NOW)
+    await remembrance.once(services(cache), gateways=1, now=NOW)
     start, end, step = source.ranges[0]
-    assert (end, end - start) == (NOW, pytest.approx(1020, abs=step))
+    assert (end, step) == (NOW, 4.0), "the rate window of a scrape a second"
+    assert end - start == 480, "as far as 120 moments reach"
 
 
 async def test_one_odd_service_takes_no_memory_from_the_others(
@@ -102,12 +133,12 @@ async def test_one_odd_service_takes_no_memory_from_the_others(
     cache.put(deployment("odd", owner="u-odd", replicas="no number"))
     odd = cache.service(("team-a", "odd"))
     listed = [(("team-a", "odd"), terms_of(odd)), *services(cache)]  # type: ignore[arg-type]
-    assert set(await remembrance.once(listed, gateways=False, now=NOW)) == {"u-chat"}
+    assert set(await remembrance.once(listed, gateways=0, now=NOW)) == {"u-chat"}
 
 
 async def test_without_a_scaled_service_nothing_is_asked(
     remembrance: Remembrance, cache: Cache, source: Source, resource: Callable[..., Any]
 ) -> None:
     cache.put(resource("chat", uid="u-chat", version=2, generation=2, scaling=None, replicas=3))
-    assert await remembrance.once(services(cache), gateways=False, now=NOW) == {}
+    assert await remembrance.once(services(cache), gateways=0, now=NOW) == {}
     assert source.ranges == []

@@ -7,6 +7,7 @@ every replica but one. The state is read from `metadata.managedFields`, so it su
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,12 @@ from penstock_contract import names
 
 Manifest = dict[str, Any]
 FOREIGN_SECONDS = 900.0
+
+
+def last_edit(entries: Sequence[Manifest] | None) -> list[Manifest]:
+    """The `metadata.managedFields` of a service as far as they are read: when it was edited last, status aside."""
+    times = [str(entry["time"]) for entry in entries or () if entry.get("subresource") != "status" and "time" in entry]
+    return [{"time": max(times)}] if times else []
 
 
 def replicas_entries(managed_fields: list[Manifest] | None) -> list[Manifest]:

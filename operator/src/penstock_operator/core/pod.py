@@ -94,9 +94,9 @@ time.sleep(leave)
 while time.monotonic() < end:
     try:
         page = urllib.request.urlopen(url, timeout=5).read().decode()
-    except ConnectionError:
-        break
-    except OSError:
+    except OSError as error:
+        if isinstance(getattr(error, "reason", error), ConnectionRefusedError):
+            break
         page = None
     lines = [] if page is None else [l for l in page.splitlines() if l.partition("{")[0].partition(" ")[0] in gauges]
     if lines and sum(float(l.rsplit(" ", 1)[1]) for l in lines) == 0:

@@ -54,6 +54,7 @@ def candidates(pods: Sequence[Manifest], work: Mapping[str, float | None]) -> li
             created=str(pod["metadata"].get("creationTimestamp") or ""),
             draining_since=_draining_since(pod),
             work=work.get(pod["metadata"]["name"]),
+            sentenced=names.POD_DELETION_COST in (pod["metadata"].get("annotations") or {}),
         )
         for pod in live(pods)
     ]

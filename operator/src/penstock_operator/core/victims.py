@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SETTLE_SECONDS = 1.0
+SETTLE_SECONDS = 2.0  # the mark holds whole seconds, and routers need a moment to see it
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Candidate:
         created: RFC 3339 time of creation.
         draining_since: Unix seconds of the mark; None without one.
         work: requests running and waiting in it; None when it could not be asked.
+        sentenced: it has the deletion cost that lets a ReplicaSet take it first.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Candidate:
     created: str
     draining_since: float | None = None
     work: float | None = None
+    sentenced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class DrainPlan:
     Attributes:
         replicas: what to write to `/scale`.
         mark: pods to mark as draining.
-        unmark: pods that shall serve again.
+        unmark: pods that shall serve again, or stay; mark and cost are taken off.
         remove: pods that may go; they get the lowest deletion cost before `/scale`.
     """
 
@@ -64,26 +66,37 @@ def plan(
         now: Unix seconds.
         timeout_seconds: longest drain of one pod.
     """
-    draining = {pod.name for pod in candidates if pod.draining_since is not None}
+    # Counted out already, but still in sight: the ReplicaSet is about to take them, by the cost they were given.
+    leaving = sorted(candidates, key=_next_to_go)[: max(0, len(candidates) - current)]
+    staying = [pod for pod in candidates if pod not in leaving]
+    touched = {pod.name for pod in staying if pod.draining_since is not None or pod.sentenced}
     if wanted >= current:
-        return DrainPlan(replicas=wanted, unmark=tuple(sorted(draining)))
-    not_created = max(0, current - len(candidates))
+        return DrainPlan(replicas=wanted, unmark=tuple(sorted(touched)))
+    not_created = max(0, current - len(staying))
     surplus = current - wanted
-    victims = sorted(candidates, key=_order)[: max(0, surplus - not_created)]
+    victims = sorted(staying, key=_order)[: max(0, surplus - not_created)]
     remove = [pod.name for pod in victims if _may_go(pod, now=now, timeout_seconds=timeout_seconds)]
     chosen = {pod.name for pod in victims}
     return DrainPlan(
         replicas=current - min(surplus, not_created) - len(remove),
         mark=tuple(pod.name for pod in victims if pod.ready and pod.draining_since is None),
-        unmark=tuple(sorted(draining - chosen)),
+        unmark=tuple(sorted(touched - chosen)),
         remove=tuple(remove),
     )
 
 
+def _next_to_go(pod: Candidate) -> tuple[bool, bool, bool, float, str]:
+    """As a ReplicaSet orders them: unassigned, not ready, lowest cost, newest (`controller.ActivePodsWithRanks`)."""
+    return (pod.scheduled, pod.ready, not pod.sentenced, _newest_first(pod), pod.name)
+
+
 def _order(pod: Candidate) -> tuple[bool, bool, bool, float, float, str]:
-    newest_first = -float("".join(char for char in pod.created if char.isdigit()) or 0)
     work = float("inf") if pod.work is None else pod.work
-    return (pod.ready, pod.scheduled, pod.draining_since is None, work, newest_first, pod.name)
+    return (pod.ready, pod.scheduled, pod.draining_since is None, work, _newest_first(pod), pod.name)
+
+
+def _newest_first(pod: Candidate) -> float:
+    return -float("".join(char for char in pod.created if char.isdigit()) or 0)
 
 
 def _may_go(pod: Candidate, *, now: float, timeout_seconds: float) -> bool:

@@ -94,8 +94,8 @@ class Actuator:
     async def release(self, key: Key) -> None:
         """Unmark whatever drains: the count is fixed now, nobody goes on with the drain."""
         found = pods.candidates(pods.live(self._cache.pods(key)), {})
-        draining = tuple(pod.name for pod in found if pod.draining_since is not None)
-        await self._mark(key, DrainPlan(replicas=len(found), unmark=draining), 0.0)
+        touched = tuple(pod.name for pod in found if pod.draining_since is not None or pod.sentenced)
+        await self._mark(key, DrainPlan(replicas=len(found), unmark=touched), 0.0)
 
     async def _candidates(self, key: Key, service: InferenceService, *, shrinking: bool) -> list[Candidate]:
         """Live pods; how much each has to do is asked only when some of them shall go."""

@@ -114,10 +114,10 @@ class Autoscaler:
     async def tick(self) -> None:
         """One pass over all services; never raises for what one service or the metrics source does."""
         now = self._clock()
-        gateway_pods = [pod for pod in pods.live(self._cache.pods(GATEWAYS)) if self._trusts(pod)]
+        gateway_pods = [pod for pod in self._cache.pods(GATEWAYS) if self._trusts(pod)]
         view, doors = await asyncio.gather(self._measure.view(now), self._gateways.read(gateway_pods, now))
         services = [(key, terms) for key in self._cache.keys(names.KIND) if (terms := self._agreed(key)) is not None]
-        self._memory |= await self._remembrance.once(services, gateways=doors.present, now=now)
+        self._memory |= await self._remembrance.once(services, gateways=doors.asked, now=now)
         new = any(terms.promise not in self._attainment for _, terms in services)
         if new or now - self._sla_at >= _SLA_PERIOD_SECONDS:
             await self._measure_sla(services)
@@ -262,11 +262,12 @@ class Autoscaler:
 
     async def _measure_sla(self, services: list[tuple[Key, Terms]]) -> None:
         wanted = [(one.metric, terms.window_seconds) for _, terms in services for one in terms.objectives]
-        histograms = await self._measure.histograms(wanted)
+        histograms, judged = await asyncio.gather(self._measure.histograms(wanted), self._measure.judged(wanted))
         found: dict[Promise, list[Attainment] | None] = {}
         async for key, terms in _in_slices(services):
-            met = attainment(key, terms.objectives, histograms, window_seconds=terms.window_seconds)
-            found[terms.promise] = met
+            found[terms.promise] = attainment(
+                key, terms.objectives, histograms, window_seconds=terms.window_seconds, judged=judged
+            )
         self._attainment = found
 
     def _finding(self, outcome: _Outcome, now: float) -> Finding:

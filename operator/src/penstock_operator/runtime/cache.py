@@ -12,7 +12,7 @@ from typing import Any
 
 from penstock_contract import names
 from penstock_operator.api import InferenceService, InvalidSpec
-from penstock_operator.core.handover import replicas_entries
+from penstock_operator.core.handover import last_edit, replicas_entries
 
 Manifest = dict[str, Any]
 Key = tuple[str, str]
@@ -161,6 +161,8 @@ def _slim(obj: Manifest) -> Manifest:
     managed_fields = metadata.pop("managedFields", None)
     if obj["kind"] == "Deployment":
         metadata["managedFields"] = replicas_entries(managed_fields)
+    if obj["kind"] == names.KIND:
+        metadata["managedFields"] = last_edit(managed_fields)
     if obj["kind"] == "Pod":
         metadata = {name: value for name, value in metadata.items() if name not in _UNUSED_OF_PODS}
         return {"kind": "Pod", "metadata": metadata, "spec": {}, "status": obj.get("status", {})}

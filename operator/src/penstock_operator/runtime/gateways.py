@@ -32,11 +32,13 @@ class Doors:
         present: there is a gateway at all.
         services: what they see; None when they did not all answer.
         detail: why not.
+        asked: gateways that are ready, and so have to answer.
     """
 
     present: bool
     services: dict[Key, Offered] | None = None
     detail: str = ""
+    asked: int = 0
 
     def of(self, key: Key) -> Door | None:
         """The answer for one service; None when there is no gateway."""
@@ -87,35 +89,36 @@ class Gateways:
     async def read(self, pods: Sequence[dict[str, Any]], now: float) -> Doors:
         """Offered load by service.
 
-        A gateway that does not answer may hold requests that nobody else knows of, so a partial answer is none.
+        A gateway that does not answer may hold requests that nobody else knows of, so a partial answer is none. One
+        that is leaving, or not ready, may still hold some: it is asked too, but may be silent as long as one is ready.
 
         Args:
-            pods: the gateways' pods; one that has no address or is not ready yet holds nothing.
+            pods: the gateways' pods, also those on their way out.
             now: Unix seconds.
         """
-        urls = [
-            f"http://{pod['status']['podIP']}:{names.GATEWAY_ADMIN_PORT}"
-            for pod in pods
-            if pod.get("status", {}).get("podIP") and is_ready(pod)
-        ]
-        if not pods:
+        running = [pod for pod in pods if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
+        addresses = {_url(pod): is_ready(pod) and not pod["metadata"].get("deletionTimestamp") for pod in running}
+        addresses.pop(None, None)
+        if not running:
             return Doors(present=False)
-        pages = await asyncio.gather(*(self._page(url) for url in urls))
-        silent = [url for url, page in zip(urls, pages, strict=True) if page is None]
-        if silent or not urls:
-            return Doors(
-                present=True, detail=f"gateway at {silent[0]} does not answer" if silent else "no gateway is ready"
-            )
+        urls = [url for url in addresses if url is not None]
+        pages = dict(zip(urls, await asyncio.gather(*(self._page(url) for url in urls)), strict=True))
+        asked = sum(addresses.values())
+        silent = [url for url in urls if pages[url] is None and (addresses[url] or not asked)]
+        answered = {url: page for url, page in pages.items() if page is not None}
+        if silent or not answered:
+            why = f"gateway at {silent[0]} does not answer" if silent else "no gateway is ready"
+            return Doors(present=True, detail=why, asked=asked)
         held: dict[Key, list[float]] = {}
-        for url, page in zip(urls, pages, strict=True):
-            for key, seen in (page or {}).items():
+        for url, page in answered.items():
+            for key, seen in page.items():
                 self._add(url, key, seen)
                 sums = held.setdefault(key, [0.0, 0.0])
                 sums[0] += seen.held
                 sums[1] += seen.in_flight
-        self._forget(set(urls), set(held))
+        self._forget(set(answered), set(held))
         services = {key: self._offered(key, sums[0], sums[1], now) for key, sums in held.items()}
-        return Doors(present=True, services=services)
+        return Doors(present=True, services=services, asked=asked)
 
     def _add(self, url: str, key: Key, seen: _Seen) -> None:
         total = self._totals.setdefault(key, _Total())
@@ -151,6 +154,11 @@ class Gateways:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
         return _parsed(page)
+
+
+def _url(pod: dict[str, Any]) -> str | None:
+    address = pod.get("status", {}).get("podIP")
+    return f"http://{address}:{names.GATEWAY_ADMIN_PORT}" if address else None
 
 
 def _parsed(page: Any) -> dict[Key, _Seen] | None:

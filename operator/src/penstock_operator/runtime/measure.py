@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from penstock_operator.core.ports import MetricsSource, Sample, Unavailable
 from penstock_operator.core.recall import Past, points_by_service
@@ -42,6 +43,7 @@ AT_THE_DOOR: Mapping[str, str] = {
     "E2E": "penstock_gateway_e2e_seconds",
 }
 Buckets = Mapping[Key, Mapping[float, float]]
+Verdicts = Mapping[Key, Mapping[tuple[str, float], tuple[float, float]]]
 
 
 class Measure:
@@ -68,19 +70,24 @@ class Measure:
             window_seconds=window,
         )
 
-    async def past(self, *, now: float, seconds: float, points: int) -> Past:
-        """What a tick would have seen at about `points` moments of the last `seconds`, for all services."""
+    async def past(self, *, now: float, seconds: float, points: int) -> Past | Unavailable:
+        """What a tick would have seen at moments of the last `seconds`, for all services; or why nobody knows.
+
+        The moments are no further apart than the rate window, so that no request falls between two of them. With more
+        than `points` of them the past is cut short instead.
+        """
         await self._discover_interval()
         window = self.window_seconds
-        step = float(max(1, math.ceil(seconds / points)))
+        step = float(max(1, min(math.ceil(seconds / points), math.floor(window))))
         end = float(math.floor(now))
-        start = end - step * math.floor(seconds / step)
-        texts = queries(window, {**QUERIES, **DOOR_QUERIES})
+        start = end - step * min(points, math.floor(seconds / step))
+        answers: dict[str, Mapping[Key, Mapping[float, float]]] = {}
         # One after the other: a range answer for many services is large.
-        answers = {
-            kind: points_by_service(await self._source.range(text, start=start, end=end, step=step))
-            for kind, text in texts.items()
-        }
+        for kind, text in queries(window, {**QUERIES, **DOOR_QUERIES}).items():
+            answer = await self._source.range(text, start=start, end=end, step=step)
+            if isinstance(answer, Unavailable):
+                return answer
+            answers[kind] = points_by_service(answer)
         grid = tuple(start + number * step for number in range(round((end - start) / step) + 1))
         return Past(answers=answers, grid=grid, window_seconds=window)
 
@@ -97,9 +104,7 @@ class Measure:
         Of more than MOST_WINDOWS different windows the rarest are not measured, so that no tenant can make the tick
         long for everybody. What the gateways measured is what clients saw, so it goes before what the workers measured.
         """
-        wanted = list(wanted)
-        common = {window for window, _ in Counter(window for _, window in wanted).most_common(MOST_WINDOWS)}
-        pairs = sorted({pair for pair in wanted if pair[1] in common})
+        pairs = _common(wanted)
         asked = [(pair, table[pair[0]]) for table in (HISTOGRAMS, AT_THE_DOOR) for pair in pairs if pair[0] in table]
         texts = [
             f"sum by (namespace, inferenceservice, le) (increase({name}_bucket[{window}s]))"
@@ -110,6 +115,45 @@ class Measure:
         for (pair, _), answer in zip(asked, answers, strict=True):
             found[pair] = _merged(found.get(pair), _buckets(answer))
         return found
+
+    async def judged(self, wanted: Iterable[tuple[str, int]]) -> dict[int, Verdicts | Unavailable]:
+        """(met, missed) as the gateways counted them, by window, service and (objective metric, percentile).
+
+        They count what no histogram of answers holds: requests that were refused, failed or timed out are missed.
+        """
+        windows = sorted({window for _, window in _common(wanted)})
+        texts = [
+            "sum by (namespace, inferenceservice, metric, percentile, result) "
+            f"(increase(penstock_gateway_objective_total[{window}s]))"
+            for window in windows
+        ]
+        answers = await asyncio.gather(*(self._source.instant(text) for text in texts))
+        return {window: _verdicts(answer) for window, answer in zip(windows, answers, strict=True)}
+
+
+def _common(wanted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The pairs of the windows that most services have."""
+    wanted = list(wanted)
+    windows = {window for window, _ in Counter(window for _, window in wanted).most_common(MOST_WINDOWS)}
+    return sorted({pair for pair in wanted if pair[1] in windows})
+
+
+def _verdicts(answer: tuple[Sample, ...] | Unavailable) -> Verdicts | Unavailable:
+    if isinstance(answer, Unavailable):
+        return answer
+    found: dict[Key, dict[tuple[str, float], tuple[float, float]]] = {}
+    for sample in answer:
+        labels, percentile = sample.labels, _bound(sample.labels.get("percentile", ""))
+        key = (labels.get("namespace", ""), labels.get("inferenceservice", ""))
+        if all(key) and percentile is not None:
+            counts = found.setdefault(key, {})
+            met, missed = counts.get((labels.get("metric", ""), percentile), (0.0, 0.0))
+            if labels.get("result") == "met":
+                met += sample.value
+            elif labels.get("result") == "missed":
+                missed += sample.value
+            counts[labels.get("metric", ""), percentile] = (met, missed)
+    return found
 
 
 def _merged(workers: Buckets | Unavailable | None, gateways: Buckets | Unavailable) -> Buckets | Unavailable:
@@ -148,14 +192,26 @@ def attainment(
     histograms: Mapping[tuple[str, int], Buckets | Unavailable],
     *,
     window_seconds: int,
+    judged: Mapping[int, Verdicts | Unavailable] = MappingProxyType({}),
 ) -> list[Attainment] | None:
-    """Attainment of a service's objectives; None when no histogram of it could be had."""
+    """Attainment of a service's objectives; None when neither counts nor a histogram of one could be had.
+
+    Args:
+        key: the service.
+        objectives: its own.
+        histograms: answers of `Measure.histograms`.
+        window_seconds: of its SLA.
+        judged: answers of `Measure.judged`; where the gateways judged requests, their counts stand.
+    """
+    verdicts = judged.get(window_seconds)
+    counts = {} if verdicts is None or isinstance(verdicts, Unavailable) else verdicts.get(key, {})
     found: list[Attainment] = []
     for objective in objectives:
         buckets = histograms.get((objective.metric, window_seconds))
-        if buckets is None or isinstance(buckets, Unavailable):
+        met, missed = counts.get((objective.metric, objective.percentile), (0.0, 0.0))
+        if met + missed <= 0 and (buckets is None or isinstance(buckets, Unavailable)):
             return None
-        seen = buckets.get(key, {})
-        share = fraction_within(seen, objective.threshold_seconds)
+        seen = {} if buckets is None or isinstance(buckets, Unavailable) else buckets.get(key, {})
+        share = fraction_within(seen, objective.threshold_seconds) if met + missed <= 0 else met / (met + missed)
         found.append(Attainment(objective, share, quantile(seen, objective.percentile)))
     return found

@@ -1,7 +1,8 @@
-"""The memory of a process that has just started: asked once from the metrics source, when it answers.
+"""The memory of a process that has just started: asked once from the metrics source, beside the ticks.
 
-Until then decisions are made without memory, which never shrinks a service. A source that answers late still helps; one
-that stays away for long knows nothing of that time, so after a while nobody asks any more.
+The first tick waits a moment for it, so that with a healthy source every decision is made with memory; a source that
+hangs holds no later tick up. Until memory is there decisions are made without, which never shrinks a service. A source that does
+not know is asked again for a while; after that it knows nothing of the time between.
 """
 
 from __future__ import annotations
@@ -10,20 +11,25 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from penstock_contract import names
 from penstock_operator.core import naming
+from penstock_operator.core.ports import Unavailable
 from penstock_operator.core.recall import Past, recall
 from penstock_operator.core.scaling import Memory, Policy
 from penstock_operator.runtime.cache import Cache, Key
 from penstock_operator.runtime.measure import Measure
 from penstock_operator.runtime.terms import Terms
 
+Manifest = dict[str, Any]
+_Scaled = tuple[Key, str, Policy]
 _LOG = logging.getLogger("penstock.autoscale")
+_WAIT_SECONDS = 10.0
 _GIVE_UP_SECONDS = 300.0
 _LONGEST_SECONDS = 1800.0
 _SLACK_SECONDS = 120.0
-_MOST_POINTS = 60
+_MOST_POINTS = 120
 _FEWEST_POINTS = 12
 _BUDGET = 60_000  # decisions that are made again at most; each takes a tenth of a millisecond
 _SLICE = 5
@@ -32,55 +38,79 @@ _SLICE = 5
 class Remembrance:
     """Gives the memory back, once."""
 
-    def __init__(self, measure: Measure, cache: Cache) -> None:
+    def __init__(self, measure: Measure, cache: Cache, *, wait_seconds: float = _WAIT_SECONDS) -> None:
         self._measure = measure
         self._cache = cache
+        self._wait = wait_seconds
+        self._task: asyncio.Task[dict[str, Memory] | None] | None = None
         self._began: float | None = None
         self._done = False
 
-    async def once(self, services: Sequence[tuple[Key, Terms]], *, gateways: bool, now: float) -> dict[str, Memory]:
-        """Memory by uid of the services that are scaled; empty when it was given already, or is not known (yet).
+    async def once(self, services: Sequence[tuple[Key, Terms]], *, gateways: int, now: float) -> dict[str, Memory]:
+        """Memory by uid of the services that are scaled; empty when it was given already, or is not there (yet).
 
         Args:
             services: all of them, with their terms.
-            gateways: there are gateways.
+            gateways: how many there are.
             now: Unix seconds.
         """
         if self._done:
             return {}
-        scaled = [(key, terms.service.metadata.uid, terms.policy) for key, terms in services if terms.policy]
-        self._began = now if self._began is None else self._began
-        self._done = not scaled or now - self._began > _GIVE_UP_SECONDS
-        if self._done:
+        if self._task is None:
+            scaled = [(key, terms.service.metadata.uid, terms.policy) for key, terms in services if terms.policy]
+            self._began = now if self._began is None else self._began
+            if not scaled or now - self._began > _GIVE_UP_SECONDS:
+                self._done = True
+                return {}
+            self._task = asyncio.create_task(self._remember(scaled, gateways, now), name="remembrance")
+            await asyncio.wait({self._task}, timeout=self._wait)
+            self._wait = 0.0
+        if not self._task.done():
             return {}
+        found, self._task = self._task.result(), None
+        self._done = found is not None
+        return found or {}
+
+    async def _remember(self, scaled: Sequence[_Scaled], gateways: int, now: float) -> dict[str, Memory] | None:
         seconds = max(_seconds(policy) for _, _, policy in scaled)
         points = max(_FEWEST_POINTS, min(_MOST_POINTS, _BUDGET // len(scaled)))
         past = await self._measure.past(now=now, seconds=seconds, points=points)
-        if not past.known:
-            return {}
-        self._done = True
+        if isinstance(past, Unavailable):
+            return None
         found: dict[str, Memory] = {}
         for number, (key, uid, policy) in enumerate(scaled, start=1):
             try:
-                found[uid] = self._recall(key, policy, past, gateways=gateways)
+                found[uid] = self._recall(key, policy, past, gateways)
             except Exception:  # noqa: BLE001 - one odd object must not take the memory of the others
                 _LOG.warning("not_remembered namespace=%s name=%s", *key, exc_info=True)
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
-        _LOG.info("remembered services=%d seconds=%.0f points=%d", len(found), seconds, len(past.grid))
+        span = past.grid[-1] - past.grid[0]
+        _LOG.info("remembered services=%d seconds=%.0f points=%d", len(found), span, len(past.grid))
         return found
 
-    def _recall(self, key: Key, policy: Policy, past: Past, *, gateways: bool) -> Memory:
+    def _recall(self, key: Key, policy: Policy, past: Past, gateways: int) -> Memory:
         raw = self._cache.get(names.KIND, key)
         deployment = self._cache.get("Deployment", (key[0], naming.child_name(key[1])))
         if raw is None or deployment is None:
             return Memory()
         replicas = int(deployment.get("spec", {}).get("replicas", 1))
-        since = datetime.fromisoformat(raw["metadata"]["creationTimestamp"]).timestamp()
-        return recall(policy, key, past, replicas=replicas, since=since, gateways=gateways)
+        return recall(policy, key, past, replicas=replicas, since=_settled_at(raw, deployment), gateways=gateways)
 
 
 def _seconds(policy: Policy) -> float:
     """How far back a service's memory reaches: its windows, and time for the averages."""
     idle = policy.idle_seconds if policy.min_replicas == 0 else 0.0
     return min(_LONGEST_SECONDS, max(policy.stabilization_seconds, idle) + _SLACK_SECONDS)
+
+
+def _settled_at(raw: Manifest, deployment: Manifest) -> float:
+    """Unix seconds since when the service is what it is: created, edited last, its last rollout done."""
+    times = [raw["metadata"]["creationTimestamp"]]
+    times += [entry["time"] for entry in raw["metadata"].get("managedFields") or ()]
+    times += [
+        condition["lastUpdateTime"]
+        for condition in deployment.get("status", {}).get("conditions") or ()
+        if condition.get("type") == "Progressing" and condition.get("lastUpdateTime")
+    ]
+    return max(datetime.fromisoformat(one).timestamp() for one in times)

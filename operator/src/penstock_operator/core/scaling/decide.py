@@ -74,6 +74,8 @@ def _wish(
 ) -> _Wish:
     current = seen.replicas
     held = seen.held.value if seen.held is not None and seen.held.fresh else None
+    if current == 0 and held and not seen.arrivals.fresh:
+        return _Wish(1, Reason.WAKE_UP, f"{held:.0f} requests held at the gateway; their rate is not known yet")
     if not seen.arrivals.fresh or (held is None and not seen.waiting.fresh):
         return _Wish(current, Reason.SIGNALS_UNKNOWN, _what_is_unknown(seen))
     if current == 0 and not held:

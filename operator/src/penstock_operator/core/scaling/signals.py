@@ -34,6 +34,7 @@ DOOR_QUERIES: Mapping[str, str] = {
     "door_prompt_tokens": f"sum {_BY} (rate({_G}prompt_tokens_total[{{window}}]))",
     "door_held": f"sum {_BY} ({_G}requests_held)",
     "door_in_flight": f"sum {_BY} ({_G}requests_in_flight)",
+    "door_reporting": f"count {_BY} (time() - timestamp({_G}requests_held) < {{stale}})",
 }
 # Scrape interval of the workers from the scrapes in a minute: works on Prometheus and on what speaks like it.
 SCRAPE_INTERVAL_QUERY = '60 / max(count_over_time(up{inferenceservice!=""}[1m]))'

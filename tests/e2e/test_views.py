@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
+import yaml
 
+from browsing import browser_or_skip, visit
 from penstock_lab.cluster import LocalCluster
-from penstock_lab.install import install
+from penstock_lab.install import NAMESPACE, install
 from penstock_lab.kube import Kube
 from penstock_lab.load import client
 from penstock_lab.load.schedule import Lengths, Phase, plan
@@ -164,6 +167,16 @@ def test_explain_names_the_services_that_there_are(
     assert f"no InferenceService chta in namespace {views.namespace}; there are chat" in done.stderr
 
 
+async def test_the_page_of_the_real_operator(served: dict[str, Any], operator: OperatorProcess) -> None:
+    async with visit(browser_or_skip(), operator.url) as seen:
+        await seen.page.wait_for_selector(".cards")
+        shown = await seen.text("main")
+        for part in ("views / chat", "EMULATED e2e", "TTFT p99", "error budget 100\u00a0% left", "SignalsFresh"):
+            assert part in shown, shown
+        assert await seen.page.locator(".charts path.offered").count() > 0
+        assert seen.complaints == []
+
+
 def test_doctor_finds_a_sound_cluster_sound(
     served: dict[str, Any], views: Api, cluster: LocalCluster, operator: OperatorProcess
 ) -> None:
@@ -206,8 +219,18 @@ def test_doctor_fails_and_says_how_to_mend_it(
     assert "metrics source: Prometheus at" in " ".join(explained.split())
 
 
+def as_service_account(cluster: LocalCluster, views: Api, file: Path) -> Path:
+    """A kubeconfig with the rights of the chart's operator, as `helm test` has them."""
+    config = yaml.safe_load(cluster.kubeconfig.read_text())
+    token = views.run("create", "token", "penstock-operator", "-n", NAMESPACE).strip()
+    for user in config["users"]:
+        user["user"] = {"token": token}
+    file.write_text(yaml.safe_dump(config))
+    return file
+
+
 def test_views_of_an_operator_that_runs_as_a_pod(
-    served: dict[str, Any], views: Api, cluster: LocalCluster, operator: OperatorProcess
+    served: dict[str, Any], views: Api, cluster: LocalCluster, operator: OperatorProcess, tmp_path: Path
 ) -> None:
     """The chart's operator: found by its labels, asked at its own address since no proxy goes to loopback."""
     operator.stop()
@@ -222,6 +245,10 @@ def test_views_of_an_operator_that_runs_as_a_pod(
         assert [one["level"] for one in found["gateways"]] == ["OK"], found
         assert "ServiceAccount penstock-system/penstock-operator" in found["rights"][0]["message"]
         assert [one["level"] for one in found["prometheus"]] == ["OK"], "its URL is in the operator's settings"
+        assert {one["level"] for results in found.values() for one in results} <= {"OK", "WARN"}, found
+        mine = as_service_account(cluster, views, tmp_path / "kubeconfig")
+        found = verdicts(penstock(cluster, "doctor", "-o", "json", f"--kubeconfig={mine}"))
+        assert [one["level"] for one in found["nodes"]] == ["WARN"], "the operator may not see nodes"
         assert {one["level"] for results in found.values() for one in results} <= {"OK", "WARN"}, found
     finally:
         release.uninstall()

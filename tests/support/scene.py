@@ -37,7 +37,14 @@ TICK_SECONDS = 5.0
 STARTUP_SECONDS = 25.0
 EACH = 250.0  # generated tokens/s of one replica
 LENGTH = 64.0  # generated tokens of one request
+REQUESTS = 20_000.0  # inside the SLA window
 _OURS = {"manager": names.AUTOSCALER_MANAGER, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+
+
+def within(metric: str, seconds: float) -> float:
+    """Share of requests that took at most so long: exponentially distributed beyond a floor."""
+    floor, mean = {"TTFT": (0.1, 0.24), "TPOT": (0.015, 0.0045)}[metric]
+    return 1 - math.exp(-max(0.0, seconds - floor) / mean)
 
 
 def rfc3339(at: float) -> str:
@@ -231,6 +238,8 @@ class Scene:
             labels = {"namespace": actor.key[0], "inferenceservice": actor.key[1]}
             if "emulated_info" in query:
                 found += [Sample(labels | {"profile": actor.emulated}, 1.0)] if actor.emulated else []
+            elif "objective_total" in query:
+                found += self._judged(actor, labels)
             elif "_bucket" in query and "quantile" not in query:
                 found += [Sample(labels | {"le": le}, count) for le, count in self._buckets(actor, query).items()]
             else:
@@ -254,7 +263,9 @@ class Scene:
             "requests_waiting": min(actor.backlog, 16.0 * self.ready(actor)),
             "requests_running": min(self.served(actor) * 2.0, 16.0 * self.ready(actor)),
         }
-        return next(value for part, value in values.items() if part in query)
+        found = [value for part, value in values.items() if part in query]
+        assert found, f"nobody knows what to answer to {query}"
+        return found[0]
 
     def ttft(self, actor: Actor) -> float:
         return 0.15 + actor.backlog / max(1.0, self._limit(actor)) * 0.7
@@ -263,15 +274,21 @@ class Scene:
         return 0.018 + 0.012 * self.served(actor) / max(1.0, self._limit(actor))
 
     def _buckets(self, actor: Actor, query: str) -> Mapping[str, float]:
-        """Of 20,000 requests, exponentially distributed beyond a floor."""
-        floor, mean = (0.1, 0.24) if "first_token" in query else (0.015, 0.0045)
         if "gateway" not in query or not self.rate(actor):
             return {}
+        metric = "TTFT" if "first_token" in query else "TPOT"
         bounds = (*LATENCY_BUCKETS, math.inf)
-        return {
-            "+Inf" if bound == math.inf else f"{bound:g}": 20_000 * (1 - math.exp(-max(0.0, bound - floor) / mean))
-            for bound in bounds
-        }
+        return {"+Inf" if bound == math.inf else f"{bound:g}": REQUESTS * within(metric, bound) for bound in bounds}
+
+    def _judged(self, actor: Actor, labels: dict[str, str]) -> list[Sample]:
+        if not self.rate(actor):
+            return []
+        shares = {metric: within(metric, threshold) for metric, threshold in (("TTFT", 1.5), ("TPOT", 0.05))}
+        return [
+            Sample(labels | {"metric": metric, "percentile": "99", "result": result}, REQUESTS * part)
+            for metric, share in shares.items()
+            for result, part in (("met", share), ("missed", 1 - share))
+        ]
 
     # Gateways ---------------------------------------------------------------------------------------------------
 

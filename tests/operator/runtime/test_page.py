@@ -116,7 +116,7 @@ async def test_a_service_at_a_glance(scene: Scene, browser: Browser) -> None:
         await seen.page.screenshot(path=PICTURE)
         assert PICTURE.stat().st_size < 300_000
         await seen.page.click("#list a:has-text('batch')")
-        await seen.until("document.querySelector('main h2')?.textContent.includes('batch')")
+        await seen.until("document.querySelector('main .heading')?.textContent.includes('batch')")
         assert "spec.replicas is set" in await seen.text("main")
         assert "EMULATED" not in await seen.text("main")
         assert seen.complaints == []

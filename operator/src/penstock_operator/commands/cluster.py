@@ -39,12 +39,14 @@ class Where:
         namespace: in which a name without one is looked for.
         operator_url: of the operator's HTTP port; None finds it.
         operator_namespace: where the operator is looked for; None is everywhere.
+        namespaces: those that are looked into, where not all may be; empty is all.
     """
 
     kubeconfig: str | None
     namespace: str
     operator_url: str | None = None
     operator_namespace: str | None = None
+    namespaces: tuple[str, ...] = ()
 
 
 def where(
@@ -60,7 +62,12 @@ def where(
     usual = Path(env.get("HOME") or Path.home()) / ".kube" / "config"
     if file is None and usual.is_file():
         file = str(usual)
-    return Where(file, namespace or _namespace(file), operator_url, operator_namespace)
+    mine = namespace or _namespace(file)
+    if file is not None:
+        return Where(file, mine, operator_url, operator_namespace)
+    # Inside a pod, with the operator's own rights: its namespaces are ours, and it is in this one.
+    watched = tuple(part.strip() for part in env.get("PENSTOCK_NAMESPACES", "").split(",") if part.strip())
+    return Where(None, mine, operator_url, operator_namespace or mine, watched)
 
 
 def _namespace(kubeconfig: str | None) -> str:
@@ -102,9 +109,10 @@ class Cluster:
         Raises:
             KubeError: the API server refused or was away.
         """
-        path = f"api/v1/namespaces/{namespace}/pods" if namespace else "api/v1/pods"
-        found = await self.kube.read(path, query={"labelSelector": selector})
-        return list(found.get("items") or [])
+        places = [namespace] if namespace else self.place.namespaces
+        paths = [f"api/v1/namespaces/{place}/pods" for place in places] or ["api/v1/pods"]
+        lists = [await self.kube.read(path, query={"labelSelector": selector}) for path in paths]
+        return [pod for found in lists for pod in found.get("items") or []]
 
     async def operators(self) -> list[Manifest]:
         """Pods of the operator, those that are ready first.
@@ -180,7 +188,7 @@ async def connected(place: Where) -> AsyncIterator[Cluster]:
         configuration = await load_configuration(place.kubeconfig)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"kubeconfig {place.kubeconfig} cannot be used: {error}") from error
-    kube = KubeClient(configuration)
+    kube = KubeClient(configuration, namespaces=place.namespaces)
     try:
         yield Cluster(kube, place)
     finally:

@@ -56,6 +56,7 @@ class Examination:
         self._operators: list[Manifest] = []
         self._services: list[Manifest] = []
         self._page = Page(None)
+        self._found = False
         self.results: list[Result] = []
 
     async def run(self) -> list[Result]:
@@ -112,8 +113,9 @@ class Examination:
 
     async def _find(self) -> None:
         """What later questions need: the operator's pods and state, and the services."""
-        self._operators = await self._cluster.operators()
         self._page = await self._cluster.state()
+        self._operators = await self._cluster.operators()
+        self._found = True
         try:
             self._services = await self._cluster.kube.list(names.KIND)
         except KubeError as error:
@@ -180,6 +182,8 @@ class Examination:
         return self._env.get(name)
 
     async def _operator(self) -> None:
+        if self._page.state is None and not self._found:
+            return  # that it may not be looked for is said already
         theirs = None if self._page.state is None else str(self._page.state["version"])
         ready = sum(is_ready(pod) for pod in self._operators)
         self.results.append(checkup.operator(self._operators, ready, theirs=theirs, ours=version("penstock")))

@@ -3,7 +3,6 @@
 import { h, s } from "./dom.js";
 import { clock } from "./format.js";
 
-const WIDTH = 640;
 const LEFT = 54;
 const RIGHT = 10;
 const TOP = 8;
@@ -50,22 +49,23 @@ function timeMarks(from, to) {
 }
 
 // series: [{column, name, kind, stepped, area}], limits: [{value, name, kind}]
-export function chart({ title, points, series, limits = [], format, height = 170, whole = false }) {
+export function chart({ title, points, series, limits = [], format, width = 640, height = 170, whole = false }) {
   const seen = series.flatMap((one) => points.map((point) => point[one.column])).filter((value) => value !== null && value !== undefined);
   const known = seen.length > 0;
   const highest = Math.max(0, ...seen);
   // A threshold far above what is measured would press the line flat, so it only counts when it is near.
   const near = limits.map((limit) => limit.value).filter((value) => value <= Math.max(highest * 4, Number.EPSILON));
   let top = ceiling(Math.max(highest, ...near) * 1.05);
-  if (whole) top = Math.max(2, Math.ceil(top));
+  const unit = whole ? Math.max(1, Math.ceil(highest / 4)) : top / 2;
+  if (whole) top = unit * Math.max(2, Math.ceil(highest / unit));
   const to = points.length ? points.at(-1)[0] : 0;
   const from = points.length ? Math.min(points[0][0], to - 60) : -60;
-  const x = (at) => LEFT + ((at - from) / (to - from)) * (WIDTH - LEFT - RIGHT);
+  const x = (at) => LEFT + ((at - from) / (to - from)) * (width - LEFT - RIGHT);
   const y = (value) => height - BOTTOM - (Math.min(value, top) / top) * (height - TOP - BOTTOM);
-  const marks = whole && top <= 4 ? Array.from({ length: top + 1 }, (_, index) => index) : [0, top / 2, top];
+  const marks = Array.from({ length: Math.round(top / unit) + 1 }, (_, index) => index * unit);
 
   const grid = marks.map((value) => [
-    s("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
+    s("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
     s("text", { class: "tick", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, format(value)),
   ]);
   const times = timeMarks(from, to).map((at) =>
@@ -82,24 +82,24 @@ export function chart({ title, points, series, limits = [], format, height = 170
   );
   const bounds = limits
     .filter((limit) => limit.value <= top)
-    .map((limit) => s("line", { class: `limit ${limit.kind}`, x1: LEFT, x2: WIDTH - RIGHT, y1: y(limit.value), y2: y(limit.value) }));
+    .map((limit) => s("line", { class: `limit ${limit.kind}`, x1: LEFT, x2: width - RIGHT, y1: y(limit.value), y2: y(limit.value) }));
   const last = points.at(-1) ?? [];
   const words = series.map((one) => `${one.name} ${format(last[one.column])}`).join(", ");
   const cursor = s("line", { class: "cursor", y1: TOP, y2: height - BOTTOM, visibility: "hidden" });
   const picture = s(
     "svg",
-    { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": `${title} now: ${words}`, preserveAspectRatio: "xMidYMid meet" },
+    { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title} now: ${words}`, preserveAspectRatio: "xMidYMid meet" },
     grid,
     times,
     shapes,
     bounds,
     cursor,
-    known ? null : s("text", { class: "empty", x: (WIDTH + LEFT) / 2, y: height / 2, "text-anchor": "middle" }, "nothing measured yet"),
+    known ? null : s("text", { class: "empty", x: (width + LEFT) / 2, y: height / 2, "text-anchor": "middle" }, "nothing measured yet"),
   );
   const readout = h("span", { class: "readout" });
   picture.addEventListener("pointermove", (event) => {
     const box = picture.getBoundingClientRect();
-    const at = from + (((event.clientX - box.left) / box.width) * WIDTH - LEFT) * ((to - from) / (WIDTH - LEFT - RIGHT));
+    const at = from + (((event.clientX - box.left) / box.width) * width - LEFT) * ((to - from) / (width - LEFT - RIGHT));
     const point = points.reduce((best, one) => (Math.abs(one[0] - at) < Math.abs(best[0] - at) ? one : best), points[0]);
     if (!point) return;
     for (const name of ["x1", "x2"]) cursor.setAttribute(name, x(point[0]));

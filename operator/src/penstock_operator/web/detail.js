@@ -181,9 +181,9 @@ function charts(service) {
         { column: 5, name: "draining", kind: "draining", stepped: true },
       ],
     }),
-    chart({ title: "TTFT, p95 of the last scrapes", points, format: seconds, limits: threshold("TTFT"), series: [{ column: 6, name: "TTFT", kind: "latency" }] }),
-    chart({ title: "TPOT, p95 of the last scrapes", points, format: seconds, limits: threshold("TPOT"), series: [{ column: 7, name: "TPOT", kind: "latency" }] }),
-    chart({ title: "Requests held and waiting", points, format: short, series: [{ column: 8, name: "queued", kind: "queue", area: true, stepped: true }] }),
+    chart({ title: "TTFT, p95 of the last scrapes", points, width: 420, format: seconds, limits: threshold("TTFT"), series: [{ column: 6, name: "TTFT", kind: "latency" }] }),
+    chart({ title: "TPOT, p95 of the last scrapes", points, width: 420, format: seconds, limits: threshold("TPOT"), series: [{ column: 7, name: "TPOT", kind: "latency" }] }),
+    chart({ title: "Requests held and waiting", points, width: 420, format: short, series: [{ column: 8, name: "queued", kind: "queue", area: true, stepped: true }] }),
   );
 }
 

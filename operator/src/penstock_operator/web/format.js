@@ -32,7 +32,7 @@ export function age(value) {
 }
 
 export function percent(value, digits = 1) {
-  return value === null || value === undefined ? UNKNOWN : `${number(value * 100, digits)} %`;
+  return value === null || value === undefined ? UNKNOWN : `${number(value * 100, digits)}\u00a0%`;
 }
 
 export function money(value, currency) {

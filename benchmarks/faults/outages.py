@@ -39,7 +39,7 @@ async def api_server(world: World) -> Result:
             await world.until(lambda: _ended(traffic, after + 40), what="traffic afterwards")
             answers = await traffic.stop()
         return await conclude(
-            world, name, "API server down for 30 s", answers, seen=f"{during} requests ended meanwhile; replicas kept"
+            world, name, "API server down for 30 s", answers, seen=f"{during} requests ended meanwhile"
         )
 
 

@@ -45,9 +45,7 @@ async def rollout(world: World) -> Result:
             await world.until(replaced, what="both workers replaced", seconds=150)
             await _answered(world, traffic, 16)
             answers = await traffic.stop()
-        return await conclude(
-            world, name, "rolling update (`runtime.env`)", answers, seen="both workers replaced, one at a time"
-        )
+        return await conclude(world, name, "rolling update (`runtime.env`)", answers, seen="both workers replaced")
 
 
 async def evict(world: World) -> Result:
@@ -76,7 +74,7 @@ async def evict(world: World) -> Result:
             name,
             "eviction of a worker (`kubectl drain`)",
             answers,
-            seen="evicted, finished its streams, replaced",
+            seen="evicted and replaced",
         )
 
 
@@ -115,6 +113,7 @@ async def operator_killed(world: World) -> Result:
             killed = asyncio.get_running_loop().time()
             await world.until(lambda: world.has_ready(name, 1), what="one replica is left", seconds=180)
             took = asyncio.get_running_loop().time() - killed
+            left = {pod["metadata"]["name"] for pod in await world.workers(name)}
             answers = await traffic.stop()
         restarted = world.release.pods("operator")[0]["status"]["containerStatuses"][0]["restartCount"]
         cancelled = len(await world.events(name, "DrainCancelled"))
@@ -122,6 +121,7 @@ async def operator_killed(world: World) -> Result:
         seen = f"{len(marked)} draining when killed; {how}; one replica left {took:.0f} s later"
         problems = [] if restarted else ["the operator did not restart"]
         problems += ["its successor cancelled the drain"] if cancelled else []
+        problems += ["a replica that drained is the one that is left"] if left & set(marked) else []
         return await conclude(world, name, "operator SIGKILLed in mid-drain", answers, seen=seen, problems=problems)
 
 
@@ -136,9 +136,7 @@ async def gateway_deleted(world: World) -> Result:
             await _gone(world, world.release.namespace, victim["name"])
             await _answered(world, traffic, 16)
             answers = await traffic.stop()
-        return await conclude(
-            world, name, "one gateway of two deleted", answers, seen="it finished its streams; a new one took its place"
-        )
+        return await conclude(world, name, "one gateway of two deleted", answers, seen="a new one took its place")
 
 
 async def gateway_rollout(world: World) -> Result:
@@ -146,20 +144,34 @@ async def gateway_rollout(world: World) -> Result:
     async with world.service("gwroll", ready=2) as name:
         async with Traffic(world.pick(name), name, (Phase("steady", _FOREVER, 8.0),)) as traffic:
             await _answered(world, traffic, 16)
-            old = {pod["metadata"]["uid"]: pod["metadata"]["name"] for pod in await world.gateways()}
-            deployment = (await world.kube.list(DEPLOYMENTS, namespace=world.release.namespace))["items"]
-            target = next(item["metadata"]["name"] for item in deployment if "gateway" in item["metadata"]["name"])
-            note = {"kubectl.kubernetes.io/restartedAt": f"{asyncio.get_running_loop().time():.0f}"}
-            template = {"spec": {"template": {"metadata": {"annotations": note}}}}
-            await world.kube.patch(DEPLOYMENTS, target, template, namespace=world.release.namespace)
-            await world.until(lambda: _gateways(world, without=set(old)), what="two new gateways", seconds=180)
-            for pod in old.values():
-                await _gone(world, world.release.namespace, pod)
+            await _replace_gateways(world)
             await _answered(world, traffic, 16)
             answers = await traffic.stop()
-        return await conclude(
-            world, name, "rollout restart of the gateways", answers, seen="both replaced, one at a time"
-        )
+        return await conclude(world, name, "rollout restart of the gateways", answers, seen="both replaced")
+
+
+async def gateway_rollout_at_zero(world: World) -> Result:
+    """The same while requests are held and no replica is there: who leaves still holds them."""
+    shape = scaling(0, 2, tokens=350, idleSeconds=5)
+    async with world.service("gwzero", ready=0, scaling=shape) as name:
+        async with Traffic(world.pick(name), name, (Phase("wake", 4.0, 4.0),)) as traffic:
+            await world.until(lambda: world.held(name), what="requests are held")
+            await _replace_gateways(world)
+            answers = list(await traffic.ended())
+        seen = "both replaced while they held requests of a service at zero"
+        return await conclude(world, name, "rollout restart of the gateways at zero", answers, seen=seen)
+
+
+async def _replace_gateways(world: World) -> None:
+    old = {pod["metadata"]["uid"]: pod["metadata"]["name"] for pod in await world.gateways()}
+    deployment = (await world.kube.list(DEPLOYMENTS, namespace=world.release.namespace))["items"]
+    target = next(item["metadata"]["name"] for item in deployment if "gateway" in item["metadata"]["name"])
+    note = {"kubectl.kubernetes.io/restartedAt": f"{asyncio.get_running_loop().time():.0f}"}
+    template = {"spec": {"template": {"metadata": {"annotations": note}}}}
+    await world.kube.patch(DEPLOYMENTS, target, template, namespace=world.release.namespace)
+    await world.until(lambda: _gateways(world, without=set(old)), what="two new gateways", seconds=180)
+    for pod in old.values():
+        await _gone(world, world.release.namespace, pod)
 
 
 async def _answered(world: World, traffic: Traffic, more: int) -> None:

@@ -20,6 +20,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "operator-killed": planned.operator_killed,
         "gateway-deleted": planned.gateway_deleted,
         "gateway-rollout": planned.gateway_rollout,
+        "gateway-rollout-at-zero": planned.gateway_rollout_at_zero,
         "api-server-down": outages.api_server,
         "prometheus-down": outages.prometheus,
         "zero": outages.zero,

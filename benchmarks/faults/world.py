@@ -203,6 +203,15 @@ class World:
     async def _gone(self, namespace: str) -> bool:
         return not (await self.kube.list(PODS, namespace=namespace))["items"]
 
+    async def held(self, service: str) -> int:
+        """Requests that the gateways hold for a service."""
+        found = 0
+        for door in self.doors:
+            async with self.http.get(f"http://{door}:{names.GATEWAY_ADMIN_PORT}/demand") as response:
+                services = (await response.json())["services"]
+            found += int(services.get(f"{service}/{service}", {}).get("held", 0))
+        return found
+
     async def _knows(self, door: str, service: str) -> bool:
         async with self.http.get(f"http://{door}:{names.GATEWAY_ADMIN_PORT}/demand") as response:
             return f"{service}/{service}" in (await response.json())["services"]

@@ -138,5 +138,5 @@ def test_a_restart_of_the_operator_never_shrinks(api: Api, chat: Chat, operator:
     api.patch("infsvc", "chat", {"spec": {"scaling": {"minReplicas": 1}}})
     operator.start()
     api.wait("chat", "ScalingActive", "True", "SignalsFresh")
-    always(lambda: replicas(api) == 3, what="an empty memory holds", seconds=15)
+    always(lambda: replicas(api) == 3, what="what was right before the edit does not count", seconds=15)
     eventually(lambda: replicas(api) == 1, what="the window has passed", seconds=60)

@@ -126,6 +126,7 @@ OPERATOR: Final = (
     _g(f"{_O}signal_state", "1 for the state a signal is in, 0 for the others.", *_S, "signal", "state"),
     _h(f"{_O}reconcile_seconds", "Seconds of one reconcile."),
     _c(f"{_O}reconcile_errors", "Reconciles that failed, by reason.", "reason"),
+    _h(f"{_O}drain_seconds", "Seconds from the mark of a replica to its removal."),
     _h(f"{_O}tick_seconds", "Seconds of one autoscale tick."),
     _c(f"{_O}tick_overruns", "Ticks skipped because the one before had not ended."),
 )

@@ -1,4 +1,4 @@
-"""The wait of engines that do not finish by themselves, as the very command that is in the pod, against a real server."""
+"""The wait of engines that do not finish by themselves: the very command that is in the pod, against a real server."""
 
 import subprocess
 import sys

@@ -87,8 +87,12 @@ class Actuator:
             await self._write_scale(deployment, step.replicas)
             verb = "ScaledUp" if step.replicas > seen.replicas else "ScaledDown"
             aim = "" if step.replicas == wanted else f", {wanted} wanted"
+            drains = _drains(step, candidates, now)
+            for seconds in drains:
+                self._metrics.observe("drain_seconds", seconds)
             text = f"{seen.replicas} -> {step.replicas} replicas{aim} ({decision.reason}): {decision.message}"
-            await self._tell(raw, verb, text + _drained(step, candidates, now), now)
+            drained = f"; drained in {max(drains):.0f} s" if drains else ""
+            await self._tell(raw, verb, text + drained, now)
             self._metrics.add("decisions", 1, *key, str(decision.reason))
 
     async def release(self, key: Key) -> None:
@@ -136,9 +140,8 @@ class Actuator:
         await self._kube.create_event(event(raw, kind="Normal", reason=reason, message=text, now=now))
 
 
-def _drained(step: DrainPlan, candidates: list[Candidate], now: float) -> str:
-    """How long the drains took, for people."""
-    seconds = [
+def _drains(step: DrainPlan, candidates: list[Candidate], now: float) -> list[float]:
+    """How long the drains of the removed pods took, in seconds."""
+    return [
         now - pod.draining_since for pod in candidates if pod.name in step.remove and pod.draining_since is not None
     ]
-    return f"; drained in {max(seconds):.0f} s" if seconds else ""

@@ -1,8 +1,8 @@
 """The memory of a process that has just started: asked once from the metrics source, beside the ticks.
 
 The first tick waits a moment for it, so that with a healthy source every decision is made with memory; a source that
-hangs holds no later tick up. Until memory is there decisions are made without, which never shrinks a service. A source that does
-not know is asked again for a while; after that it knows nothing of the time between.
+hangs holds no later tick up. Until memory is there decisions are made without, which never shrinks a service. A source
+that does not know is asked again for a while; after that it knows nothing of the time between.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def draw_sweep(sweep: dict[str, Any], path: Path) -> None:
     first, pace, through, curve = grid.flat
     rate = [step["requests_per_second"] for step in steps]
     output = [step["rates"]["output_tokens_per_second"] for step in steps]
-    for axes, key, title in ((first, "ttft_seconds", "TTFT (s)"), (pace, "tpot_seconds", "TPOT (s)")):
+    for axes, key, title in ((first, "ttft_seconds", "TTFT (s)"), (pace, "itl_seconds", "ITL (s)")):
         for percentile in ("p50", "p99"):
             values = _numbers([step["latency"][key][percentile] for step in steps])
             axes.plot(rate, values, marker="o", label=percentile)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -59,21 +60,20 @@ def _summary(report: dict[str, Any]) -> Table:
     table.add_column("", justify="right")
     requests = report["requests"]
     counts = " / ".join(f"{requests[key]:,}" for key in ("measured", "answered", "refused", "failed"))
-    table.add_row("Requests measured / answered / refused / failed", counts)
+    table.add_row("Requests / answered / refused / failed", counts)
     for key, title in _RATES.items():
         if (rate := report["rates"][key]) is not None:
             table.add_row(title, f"{rate:,.2f}")
     for metric, found in report["objectives"].items():
-        threshold = f" ≤ {milliseconds(found['threshold_seconds'])} ms" if metric != "all" else ""
-        label = "all objectives" if metric == "all" else metric.upper()
-        table.add_row(f"Attainment of {label}{threshold} (95 % interval)", share(found))
+        within = "All objectives" if metric == "all" else f"{metric.upper()} ≤ {found['threshold_seconds'] * 1000:g} ms"
+        table.add_row(f"{within}, attainment", attainment(found))
     sender = report["sender"]
     late = milliseconds(sender["lag_seconds"]["p99"]), milliseconds(sender["loop_lag_seconds"]["p99"])
     table.add_row("Generator: sent late / woke late, p99 (ms)", " / ".join(late))
     return table
 
 
-def share(found: dict[str, Any]) -> str:
+def attainment(found: dict[str, Any]) -> str:
     """An attainment with its interval."""
     if found["attainment"] is None:
         return "-"
@@ -87,24 +87,24 @@ def milliseconds(seconds: float | None) -> str:
 
 def show_sweep(sweep: dict[str, Any], console: Console) -> None:
     """Print the steps of a sweep and its knee."""
-    table = Table(title="Throughput and latency by offered rate")
-    titles = ("req/s asked", "answered/s", "output tok/s", "TTFT p50", "TTFT p99", "TPOT p50", "ITL p99", "goodput/s")
-    for title in (*titles, "attainment (95 %)", ""):
-        table.add_column(title, justify="right")
+    table = Table(
+        title="Throughput and latency (ms) by offered rate", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
+    titles = ("req/s", "done/s", "good/s", "tok/s", "TTFT p50", "TTFT p99", "ITL p99", "met", "")
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
     for step in sweep["steps"]:
-        rates, latency = step["rates"], step["latency"]
-        good = rates["goodput_requests_per_second"]
+        rates, latency, share = step["rates"], step["latency"], step["objectives"]["all"]["attainment"]
         table.add_row(
             f"{step['requests_per_second']:g}",
-            f"{rates['answered_requests_per_second']:.2f}",
+            f"{rates['answered_requests_per_second']:.1f}",
+            f"{rates['goodput_requests_per_second']:.1f}",
             f"{rates['output_tokens_per_second']:,.0f}",
             milliseconds(latency["ttft_seconds"]["p50"]),
             milliseconds(latency["ttft_seconds"]["p99"]),
-            milliseconds(latency["tpot_seconds"]["p50"]),
             milliseconds(latency["itl_seconds"]["p99"]),
-            f"{good:.2f}",
-            share(step["objectives"]["all"]),
-            "good" if step["good"] else "not valid" if not step["valid"] else "missed",
+            "-" if share is None else f"{share:.1%}",
+            "good" if step["good"] else "missed" if step["valid"] else "invalid",
         )
     console.print(table)
     console.print(f"Knee: {sweep['knee']['explanation']}", style="bold", highlight=False, markup=False)

@@ -158,7 +158,7 @@ def _unpack(package: Path, folder: Path) -> None:
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
-    import brotli  # type: ignore[import-untyped]  # noqa: PLC0415 - it has no types; only who fetches needs it
+    import brotli  # noqa: PLC0415 - only who fetches needs it
 
     source = archive.extractfile(f"package/bin/{name}.br")
     assert source is not None, name

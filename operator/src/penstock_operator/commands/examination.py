@@ -160,7 +160,7 @@ class Examination:
                     raise
         body = {"apiVersion": "authorization.k8s.io/v1", "kind": f"SelfSubject{kind}", "spec": spec}
         answer = await self._cluster.kube.review(f"{root}/selfsubjectaccessreviews", body)
-        return bool(answer.get("status", {}).get("allowed")), "who runs this"
+        return bool(answer.get("status", {}).get("allowed")), "the caller"
 
     def _account(self) -> tuple[str, str] | None:
         for pod in self._operators:

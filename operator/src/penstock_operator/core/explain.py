@@ -158,7 +158,7 @@ def _objectives(service: Service) -> Iterator[str]:
 def _signals(service: Service) -> Iterator[str]:
     for one in service.get("signals") or []:
         seen = "never seen" if one["age_seconds"] is None else f"{_age(one['age_seconds'])} old"
-        value = "" if one["value"] is None else f"{one['value']:g}"
+        value = "" if one["value"] is None else f"{one['value']:.4g}"
         yield f"{one['name']:<16}  {one['state']:<13}  {value:>10}  {seen}  {one.get('detail') or ''}".rstrip()
 
 

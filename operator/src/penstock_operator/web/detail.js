@@ -6,12 +6,12 @@ import { UNKNOWN, age, clock, condition, money, number, percent, seconds, short,
 
 const AT_MOST_PIPS = 40;
 
-export function detail(service, at, tick) {
+export function detail(service, at, tick, room) {
   return [
     heading(service),
     why(service, at, tick),
     h("div", { class: "cards" }, replicaCard(service), loadCard(service), slaCard(service), costCard(service)),
-    charts(service),
+    charts(service, room),
     h(
       "div",
       { class: "tables" },
@@ -153,8 +153,16 @@ function meter(share, tone, label) {
   return h("div", { class: "meter" }, h("div", { class: "track", "aria-hidden": "true" }, bar), h("span", {}, label));
 }
 
-function charts(service) {
+// Widths in pixels of two, two, and the last chart, as the style sheet lays them out in so much room.
+function sizes(room) {
+  const shared = (columns) => Math.floor((room - (columns - 1) * 16) / columns) - 34;
+  if (room > 900) return [shared(2), shared(3), shared(3)];
+  return room > 560 ? [shared(2), shared(2), shared(1)] : [shared(1), shared(1), shared(1)];
+}
+
+function charts(service, room) {
   const points = service.history;
+  const [large, small, last] = sizes(room);
   const threshold = (metric) =>
     service.objectives.filter((one) => one.metric === metric).map((one) => ({ value: one.threshold_seconds, name: `objective ${seconds(one.threshold_seconds)}`, kind: "threshold" }));
   return h(
@@ -163,6 +171,7 @@ function charts(service) {
     chart({
       title: "Tokens per second",
       points,
+      width: large,
       format: short,
       series: [
         { column: 2, name: "capacity", kind: "capacity", stepped: true, area: true },
@@ -173,6 +182,7 @@ function charts(service) {
     chart({
       title: "Replicas",
       points,
+      width: large,
       format: (value) => number(value),
       whole: true,
       series: [
@@ -181,9 +191,9 @@ function charts(service) {
         { column: 5, name: "draining", kind: "draining", stepped: true },
       ],
     }),
-    chart({ title: "TTFT, p95 of the last scrapes", points, width: 420, format: seconds, limits: threshold("TTFT"), series: [{ column: 6, name: "TTFT", kind: "latency" }] }),
-    chart({ title: "TPOT, p95 of the last scrapes", points, width: 420, format: seconds, limits: threshold("TPOT"), series: [{ column: 7, name: "TPOT", kind: "latency" }] }),
-    chart({ title: "Requests held and waiting", points, width: 420, format: short, series: [{ column: 8, name: "queued", kind: "queue", area: true, stepped: true }] }),
+    chart({ title: "TTFT, p95 of the last scrapes", points, width: small, format: seconds, limits: threshold("TTFT"), series: [{ column: 6, name: "TTFT", kind: "latency" }] }),
+    chart({ title: "TPOT, p95 of the last scrapes", points, width: small, format: seconds, limits: threshold("TPOT"), series: [{ column: 7, name: "TPOT", kind: "latency" }] }),
+    chart({ title: "Requests held and waiting", points, width: last, format: short, series: [{ column: 8, name: "queued", kind: "queue", area: true, stepped: true }] }),
   );
 }
 

@@ -4,7 +4,7 @@ import { detail } from "./detail.js";
 import { h } from "./dom.js";
 import { age, clock, money, number, short, spell, verdict } from "./format.js";
 
-const LATE_SECONDS = 8;
+const LATE_SECONDS = 12;
 const GIVE_UP_MILLISECONDS = 5000;
 const find = (id) => document.getElementById(id);
 const now = () => performance.now() / 1000;
@@ -14,6 +14,7 @@ let chosen = null; // the last answer for the chosen service
 let answeredAt = null; // on this machine's clock
 let advancedAt = null; // when the operator's own time last moved on
 let problem = "";
+let pace = 0; // seconds that the last round took
 let shown = ""; // what the detail shows, so that focus and selection survive a round without news
 
 function keyOf(service) {
@@ -64,7 +65,7 @@ function render() {
 
 function health() {
   const silent = answeredAt === null ? null : now() - Math.min(answeredAt, advancedAt);
-  const stale = problem !== "" || (silent !== null && silent > LATE_SECONDS);
+  const stale = problem !== "" || (silent !== null && silent > LATE_SECONDS + 6 * pace);
   const pill = find("health");
   const banner = find("banner");
   document.body.classList.toggle("stale", stale);
@@ -132,8 +133,9 @@ function main() {
   let content;
   let mark;
   if (service && keyOf(service) === key) {
-    mark = JSON.stringify(chosen);
-    content = () => detail(service, chosen.at, page.tick_seconds);
+    const room = place.clientWidth;
+    mark = `${room} ${JSON.stringify(chosen)}`;
+    content = () => detail(service, chosen.at, page.tick_seconds, room);
   } else if (!page.services.length) {
     mark = "none";
     content = () => [h("div", { class: "empty-state" }, h("h2", {}, "No InferenceService yet"), h("p", {}, "Create one, and it appears here:"), h("pre", {}, "kubectl apply -f examples/chat.yaml"))];
@@ -174,9 +176,12 @@ function onKey(event) {
 
 async function forever() {
   for (;;) {
+    const began = now();
     await round();
+    pace = now() - began;
     const period = Math.min(5, Math.max(1, page?.tick_seconds ?? 2));
-    await new Promise((done) => setTimeout(done, period * 1000));
+    // What took long was much work for the operator, which has better things to do.
+    await new Promise((done) => setTimeout(done, Math.max(period, 4 * pace) * 1000));
   }
 }
 
@@ -186,5 +191,6 @@ window.addEventListener("hashchange", () => {
   render();
   round();
 });
+window.addEventListener("resize", render);
 setInterval(health, 1000);
 forever();

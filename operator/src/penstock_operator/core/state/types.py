@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from penstock_operator.core.state.ring import Point
@@ -15,6 +16,7 @@ from penstock_operator.core.state.ring import Point
 Number = float | None
 _RENAMED = {"before": "from", "after": "to"}
 _DIGITS = 6
+_AS_THEY_ARE = (str, int, bool, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +191,22 @@ class State:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, float):
+    kind = type(value)
+    if kind in _AS_THEY_ARE:
+        return value
+    if kind is float:
         return _short(value)
-    if isinstance(value, tuple):
+    if kind is tuple:
         return [_plain(item) for item in value]
-    if is_dataclass(value):
-        return {_RENAMED.get(one.name, one.name): _plain(getattr(value, one.name)) for one in fields(value)}
+    if is_dataclass(kind):
+        return {shown: _plain(getattr(value, name)) for name, shown in _names(kind)}
     return value
+
+
+@cache
+def _names(kind: type) -> tuple[tuple[str, str], ...]:
+    """Fields of a type and what they are called in JSON."""
+    return tuple((one.name, _RENAMED.get(one.name, one.name)) for one in fields(kind))
 
 
 def _short(number: float) -> float | int | None:

@@ -6,9 +6,9 @@ by the usage at the end, else by chunks with text. Nothing is tried again: what 
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -43,7 +43,7 @@ class FailedError(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """What has come of an answer so far; times on the event loop's clock.
+    """What has come of an answer so far; times on the monotonic clock.
 
     Attributes:
         first: of the first token; None without one.
@@ -123,7 +123,7 @@ def _has_text(choice: dict[str, Any]) -> bool:
 
 
 OnTokens = Callable[[int, float | None, float], None]
-"""Called with each chunk that has tokens: how many, the gap before it (None for the first one), loop time."""
+"""Called with each chunk that has tokens: how many, the gap before it (None for the first one), monotonic time."""
 
 
 async def exchange(
@@ -164,10 +164,9 @@ async def exchange(
 
 
 async def _follow(content: aiohttp.StreamReader, answer: Answer, on_tokens: OnTokens) -> None:
-    loop = asyncio.get_running_loop()
-    rest, now = b"", loop.time()
+    rest, now = b"", time.monotonic()
     async for piece in content.iter_any():
-        now = loop.time()
+        now = time.monotonic()  # not the loop's time, which uvloop keeps in whole milliseconds
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             _take(line, answer, on_tokens, now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -70,13 +71,12 @@ class Sender:
     @property
     def elapsed(self) -> float:
         """Seconds since the load began."""
-        return asyncio.get_running_loop().time() - self._start if self._start else 0.0
+        return time.monotonic() - self._start if self._start else 0.0
 
     async def run(self) -> None:
         """Send everything, then wait for the answers, at most until the drain deadline."""
-        loop = asyncio.get_running_loop()
         async with client(self._endpoint) as session:
-            self._start = loop.time() + _LEAD_SECONDS
+            self._start = time.monotonic() + _LEAD_SECONDS
             sampler = asyncio.create_task(self._sample())
             self._sending = asyncio.create_task(self._send(session))
             try:
@@ -91,14 +91,16 @@ class Sender:
                 await asyncio.gather(sampler, self._sending, *self._tasks, return_exceptions=True)
 
     async def _send(self, session: aiohttp.ClientSession) -> None:
-        loop = asyncio.get_running_loop()
         requests = self._workload.requests
         for number in range(len(requests)):
             prompt = self._prompts.json(number, int(requests.prompt_tokens[number]), requests.hashes(number).tolist())
             body = self._endpoint.body(prompt, output_tokens=int(requests.output_tokens[number]))
-            wait = self._start + float(requests.arrival_seconds[number]) - loop.time()
-            if wait > 0 or number % _BURST == 0:
-                await asyncio.sleep(max(0.0, wait))
+            due = self._start + float(requests.arrival_seconds[number])
+            if number % _BURST == 0:
+                await asyncio.sleep(0)
+            # uvloop may wake a part of a millisecond early, so sleep again.
+            while (wait := due - time.monotonic()) > 0:  # noqa: ASYNC110 - time is what is waited for, not a condition
+                await asyncio.sleep(wait)
             task = asyncio.create_task(self._one(session, number, body))
             self._tasks.add(task)
             task.add_done_callback(self._forget)
@@ -110,13 +112,12 @@ class Sender:
 
     async def _drain(self) -> None:
         self._idle.clear()
-        left = self._start + self._workload.seconds + self._limits.drain - asyncio.get_running_loop().time()
+        left = self._start + self._workload.seconds + self._limits.drain - time.monotonic()
         if self._tasks and left > 0 and not self.interrupted:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), left)
 
     async def _one(self, session: aiohttp.ClientSession, number: int, body: bytes) -> None:
-        loop = asyncio.get_running_loop()
         ledger, answer = self._ledger, Answer()
         measured = ledger.due[number] >= ledger.warmup
         due = self._start + float(ledger.due[number])
@@ -126,10 +127,10 @@ class Sender:
             if gap is not None and measured:
                 ledger.itl.add(gap)
 
-        ledger.leave(number, max(0.0, loop.time() - due))
+        ledger.leave(number, max(0.0, time.monotonic() - due))
         error: FailedError | None = None
         try:
-            async with asyncio.timeout_at(due + self._limits.request):
+            async with asyncio.timeout(due + self._limits.request - time.monotonic()):
                 await exchange(
                     session,
                     url=self._endpoint.url,
@@ -147,15 +148,14 @@ class Sender:
                 "failed: given up at the end",
                 "interrupted" if self.interrupted else f"no end {self._limits.drain:g} s after the load (--drain)",
             )
-        ledger.end(number, answer, start=self._start, now=loop.time(), error=error)
+        ledger.end(number, answer, start=self._start, now=time.monotonic(), error=error)
 
     async def _sample(self) -> None:
         """Note how late the loop wakes up."""
-        loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _SAMPLE_SECONDS
+            due = time.monotonic() + _SAMPLE_SECONDS
             await asyncio.sleep(_SAMPLE_SECONDS)
-            self._ledger.loop_lag.add(max(0.0, loop.time() - due))
+            self._ledger.loop_lag.add(max(0.0, time.monotonic() - due))
 
 
 def client(endpoint: Endpoint) -> aiohttp.ClientSession:

@@ -87,12 +87,11 @@ def milliseconds(seconds: float | None) -> str:
 
 def show_sweep(sweep: dict[str, Any], console: Console) -> None:
     """Print the steps of a sweep and its knee."""
-    table = Table(
-        title="Throughput and latency (ms) by offered rate", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
-    )
+    title = "Throughput and latency (ms) by offered rate"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     titles = ("req/s", "done/s", "good/s", "tok/s", "TTFT p50", "TTFT p99", "ITL p99", "met", "")
-    for title in titles:
-        table.add_column(title, justify="right", no_wrap=True)
+    for column in titles:
+        table.add_column(column, justify="right", no_wrap=True)
     for step in sweep["steps"]:
         rates, latency, share = step["rates"], step["latency"], step["objectives"]["all"]["attainment"]
         table.add_row(

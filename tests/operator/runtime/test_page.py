@@ -93,7 +93,7 @@ async def test_a_service_at_a_glance(scene: Scene, browser: Browser, tmp_path: P
     scene.add(service("summaries", "search", cost=None, sla=None), lambda _: 2.0, replicas=1)
     scene.add(service("batch", "search", scaling=None, replicas=2), lambda _: 1.0, replicas=2)
     await scene.run(1500)
-    async with served(scene) as site, visit(browser, f"{site.url}/#/demo/chat") as seen:
+    async with served(scene) as site, visit(browser, f"{site.url}/#/demo/chat", height=920) as seen:
         await seen.page.wait_for_selector(".cards")
         shown = await seen.text("main")
         for part in (

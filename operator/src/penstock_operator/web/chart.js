@@ -49,7 +49,7 @@ function timeMarks(from, to) {
 }
 
 // series: [{column, name, kind, stepped, area}], limits: [{value, name, kind}]
-export function chart({ title, points, series, limits = [], format, width, height = 170, whole = false }) {
+export function chart({ title, points, series, limits = [], format, width, height = 150, whole = false }) {
   const seen = series.flatMap((one) => points.map((point) => point[one.column])).filter((value) => value !== null && value !== undefined);
   const known = seen.length > 0;
   const highest = Math.max(0, ...seen);

@@ -90,12 +90,12 @@ def finished(scenario: Scenario) -> Callable[..., Result]:
 @pytest.fixture
 def burst(finished: Callable[..., Result]) -> Result:
     """A run of the whole length: one replica, four in the burst, one again; with decisions, and texts that bite."""
-    ready = [1] * 50 + [4] * 80 + [1] * 30
-    phases = [("quiet", 20), ("burst grows", 60), ("burst", 30), ("quiet again", 30)]
+    ready = [1] * 50 + [4] * 110 + [1] * 30
+    phases = [("quiet", 20), ("burst grows", 90), ("burst", 30), ("quiet again", 30)]
     outcomes = [
         outcome(at=float(at), phase=name, ttft=3.0 if name == "burst" and at % 3 == 0 else 0.1)
-        for start, (name, seconds) in zip((0, 20, 80, 110), phases, strict=True)
+        for start, (name, seconds) in zip((0, 20, 110, 140), phases, strict=True)
         for at in range(start, start + seconds)
     ]
-    decisions = [change(130, 4, 1, "no load; <b>drained</b> & gone"), change(40, 1, 4)]
+    decisions = [change(160, 4, 1, "no load; <b>drained</b> & gone"), change(40, 1, 4)]
     return finished(ready, outcomes, decisions=decisions)

@@ -88,6 +88,6 @@ def test_decisions_are_told_with_their_numbers(burst: Result) -> None:
     decisions = burst.to_json()["decisions"]
     assert [(one["from"], one["to"], one["event"], one["seconds"]) for one in decisions] == [
         (1, 4, "ScaledUp", 40.0),
-        (4, 1, "ScaledDown", 130.0),
+        (4, 1, "ScaledDown", 160.0),
     ]
     assert any("951 tok/s offered" in line for line in summary(burst, written=[]))

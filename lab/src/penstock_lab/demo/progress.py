@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from penstock_lab.demo.scenario import Scenario
 
-AFTER = "load over"
+AFTER = "over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def progress(scenario: Scenario, at: float) -> Progress:
             return Progress(phase.name, rate, passed / phase.seconds, end - max(at, start), total - max(0.0, at))
     deadline = scenario.scale_down_deadline_seconds
     passed = at - total
-    detail = "no load: replicas that nobody needs are drained and go"
+    detail = "replicas that nobody needs are drained and go"
     return Progress(AFTER, detail, min(1.0, passed / deadline), max(0.0, deadline - passed), 0.0)
 
 

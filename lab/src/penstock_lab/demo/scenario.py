@@ -1,20 +1,24 @@
 """What the demo serves, how fast its emulated device is, and the load it gets.
 
 The numbers belong together. A replica saturates at about `max_num_seqs / step` generated tokens/s (16 / 45 ms = 355);
-the example trusts it with 250. A quiet service of one replica gets a burst that grows, over a minute, to what takes
-four or five, stays there, and ends at once. The growth is what a reactive autoscaler can follow if it is quick: the
-load rises by one replica's capacity in about the time that two replicas take to start.
+the example trusts it with 250. A quiet service of one replica gets a burst that grows to seven times the load in a
+minute and a half, which takes four replicas or five, stays there, and ends at once. That is steeper than the level
+shifts of public traces (two to three times in ten minutes), and not made to flatter: a reactive autoscaler sees growth
+some seconds late and a replica takes some to start, and what arrives meanwhile waits.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from penstock_contract.profile import Profile
 from penstock_contract.step import StepModel
+from penstock_lab.load.arrivals import Process, ramp
+from penstock_lab.load.lengths import Lognormal
 from penstock_lab.load.schedule import Planned
 
 NAMESPACE = "demo"
@@ -51,35 +55,29 @@ class Phase:
     first: float
     last: float
 
-    def rate(self, offset: float) -> float:
-        """Requests/s, `offset` seconds after its beginning."""
-        return self.first + (self.last - self.first) * offset / self.seconds
-
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
     """Tokens of a request, log-normal as in chat: most are short, a few are many times longer.
 
     Attributes:
-        median: of the distribution.
-        sigma: of its logarithm.
+        shape: of the distribution before it is cut.
         least: shorter ones are as long as this.
         most: longer ones are as long as this.
     """
 
-    median: float
-    sigma: float
+    shape: Lognormal
     least: int
     most: int
 
-    def draw(self, dice: random.Random) -> int:
-        """One length."""
-        return min(self.most, max(self.least, round(self.median * dice.lognormvariate(0.0, self.sigma))))
+    def draw(self, count: int, dice: np.random.Generator) -> list[int]:
+        """That many lengths."""
+        return [int(tokens) for tokens in np.clip(self.shape.draw(count, dice), self.least, self.most)]
 
 
 PHASES = (
     Phase("quiet", 20.0, 2.0, 2.0),
-    Phase("burst grows", 60.0, 2.0, 14.0),
+    Phase("burst grows", 90.0, 2.0, 14.0),
     Phase("burst", 30.0, 14.0, 14.0),
     Phase("quiet again", 30.0, 2.0, 2.0),
 )
@@ -103,8 +101,8 @@ class Scenario:
     out: Path
     name: str = "demo"
     phases: tuple[Phase, ...] = PHASES
-    prompt: Lengths = field(default_factory=lambda: Lengths(median=80, sigma=0.8, least=8, most=512))
-    output: Lengths = field(default_factory=lambda: Lengths(median=48, sigma=0.7, least=4, most=256))
+    prompt: Lengths = field(default_factory=lambda: Lengths(Lognormal(110, 0.95), least=8, most=512))
+    output: Lengths = field(default_factory=lambda: Lengths(Lognormal(62, 0.8), least=4, most=256))
     scale_down_deadline_seconds: float = 90.0
 
     @property
@@ -121,25 +119,16 @@ class Scenario:
         return found
 
     def plan(self, *, seed: int = SEED) -> list[Planned]:
-        """Every request in order of time; the same for the same seed.
-
-        Arrivals are Poisson: drawn at the phase's highest rate and thinned to the rate of the moment.
-        """
-        dice = random.Random(seed)
+        """Every request in order of time, arrivals Poisson; the same for the same seed."""
+        dice = np.random.default_rng(seed)
         planned: list[Planned] = []
-        for phase, start, end in self.spans():
-            highest, at = max(phase.first, phase.last), start
-            while highest > 0:
-                at += dice.expovariate(highest)
-                if at >= end:
-                    break
-                if dice.random() * highest <= phase.rate(at - start):
-                    planned.append(self._request(at, phase.name, dice))
+        for phase, start, _end in self.spans():
+            due = ramp(seconds=phase.seconds, rate=phase.first, rate_to=phase.last).draw(Process.POISSON, dice)
+            sizes = zip(self.prompt.draw(len(due), dice), self.output.draw(len(due), dice), strict=True)
+            for at, (prompt, output) in zip(due, sizes, strict=True):
+                tokens = tuple(dice.integers(3, VOCABULARY, size=prompt).tolist())
+                planned.append(Planned(start + float(at), phase.name, tokens, output))
         return planned
-
-    def _request(self, at: float, phase: str, dice: random.Random) -> Planned:
-        prompt = tuple(dice.randrange(3, VOCABULARY) for _ in range(self.prompt.draw(dice)))
-        return Planned(at, phase, prompt, self.output.draw(dice))
 
 
 def offered_tokens_per_second(planned: Sequence[Planned], *, at: float, window_seconds: float) -> float:

@@ -59,7 +59,7 @@ def verdicts(result: Result) -> list[Verdict]:
 def sentence(item: Attained) -> str:
     """One objective, judged."""
     one = item.objective
-    outcome = "met" if item.met else "MISSED: what arrives before a new replica is ready waits too long"
+    outcome = "met" if item.met else "MISSED: what arrives before growth is seen and a new replica is ready waits"
     return (
         f"SLA, as the clients measured it: {one.metric} within {one.threshold_seconds:g} s "
         f"for {_percent(item.share)} of requests, asked {one.percentile} %: {outcome}."
@@ -87,8 +87,8 @@ def _lead(result: Result) -> str:
         f"A local Kubernetes control plane, Penstock installed from its Helm chart, and the InferenceService of "
         f"examples/{EXAMPLE}, scaled between 1 and 6 replicas. Through the gateways went {planned} streamed requests, "
         f"open loop (they leave at their times, however slow the answers are): {shape}. Lengths are log-normal, cut: "
-        f"prompts {prompt.least} to {prompt.most} tokens around {prompt.median:g}, answers {output.least} to "
-        f"{output.most} around {output.median:g}. Then the load ended, and the demo waited for one replica to be left."
+        f"prompts {prompt.least} to {prompt.most} tokens around {prompt.shape.mean:g}, answers {output.least} to "
+        f"{output.most} around {output.shape.mean:g}. Then the load ended, until one replica was left."
     )
 
 

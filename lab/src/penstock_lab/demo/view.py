@@ -82,7 +82,7 @@ class Screen:
             f"  {clock(now.left_seconds)} left",
         )
         if now.load_left_seconds > now.left_seconds:
-            where.append(f", load ends in {clock(now.load_left_seconds)}", "dim")
+            where.append(f", {clock(now.load_left_seconds)} of the load", "dim")
         return [title, Text(EMULATED, "black on yellow"), where]
 
     def _service(self, state: State, width: int) -> list[Text]:
@@ -147,20 +147,18 @@ class Screen:
 
     def _objective(self, one: Objective) -> Text:
         lately = self.record.recent(one.metric, at=self.at, window_seconds=RECENT_SECONDS, share=one.asked)
-        good = one.value_seconds is None or one.value_seconds <= one.threshold_seconds
         left = one.budget_left
         line = Text.assemble(
             (f"{one.name:<{_INDENT}}", "bold"),
-            (_seconds(one.value_seconds), "bold green" if good else "bold red"),
+            (_seconds(one.value_seconds), f"bold {_tone(one.value_seconds, one.threshold_seconds)}"),
             f" of {_seconds(one.threshold_seconds)}",
             f"  met by {_number(one.attainment, '{:.1%}')}",
             "  budget ",
             ("spent", "red") if left is not None and left <= 0 else (f"left {_number(left, '{:.0%}')}", ""),
         )
         if one.metric in ("TTFT", "TPOT", "E2E"):
-            style = "red" if lately is not None and lately > one.threshold_seconds else "green"
             line.append(f"  last {RECENT_SECONDS:.0f} s: ", "dim")
-            line.append(_seconds(lately), style)
+            line.append(_seconds(lately), _tone(lately, one.threshold_seconds))
         return line
 
     def _cost(self, state: State) -> list[Text]:
@@ -179,7 +177,9 @@ class Screen:
         if self.record.samples and self.at - self.record.samples[-1].at > _STALE_SECONDS:
             age = self.at - self.record.samples[-1].at
             found.append(Text(f"the operator has not answered for {age:.0f} s: all above is as old", "bold red"))
-        found.append(Text.assemble(("DECISION  ", "bold"), (state.decision or "none yet", "")))
+        now = wrap(state.decision or "none yet", max(_NARROWEST, width - _INDENT))[:_MESSAGE_LINES]
+        found.append(Text.assemble(("DECISION  ", "bold"), now[0]))
+        found += [Text(" " * _INDENT + part) for part in now[1:]]
         for change in reversed(self.record.changes):
             found += self._change(change, width)
         return found[: max(0, room)]
@@ -192,6 +192,12 @@ class Screen:
         parts = wrap(change.message, max(_NARROWEST, width - len(head)))[:_MESSAGE_LINES] or [""]
         rest = [Text(" " * len(head) + part, "dim") for part in parts[1:]]
         return [Text.assemble((head, style), (parts[0], "dim")), *rest]
+
+
+def _tone(value: float | None, threshold: float) -> str:
+    if value is None:
+        return "dim"
+    return "red" if value > threshold else "green"
 
 
 def _number(value: float | None, form: str) -> str:

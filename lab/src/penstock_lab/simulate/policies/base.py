@@ -1,0 +1,71 @@
+"""What a policy may see at one of its ticks, and what it answers.
+
+Everything here could be had in a real cluster: the Deployment and its pods, scraped counters, and what the gateways
+answer when asked directly. No true output lengths, no future.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from penstock_lab.simulate.scrapes import Page, Sums
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the gateways answer: rates over the last seconds, counts of now.
+
+    Attributes:
+        requests_per_second: arrivals; None before two readings.
+        prompt_tokens_per_second: of the arrivals; None as above.
+        held: requests that wait for a replica.
+        in_flight: requests handed to one and not finished.
+        window_seconds: that the rates cover.
+    """
+
+    requests_per_second: float | None
+    prompt_tokens_per_second: float | None
+    held: float
+    in_flight: float
+    window_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """One tick.
+
+    Attributes:
+        now: seconds from the start.
+        replicas: asked for.
+        ready: pods that serve and do not drain.
+        starting: pods on their way.
+        unschedulable: pods that wait for accelerators.
+        scraped: sums over the pods as of the last scrape.
+        pages: the newest sample of each pod.
+        window_seconds: rate window.
+        door: the gateways.
+        startup_seconds: measured created-to-ready of the pods so far, 90th percentile; None before the first.
+    """
+
+    now: float
+    replicas: int
+    ready: int
+    starting: int
+    unschedulable: int
+    scraped: Sums
+    pages: list[Page]
+    window_seconds: float
+    door: Door
+    startup_seconds: float | None
+
+
+class Policy(Protocol):
+    """Decides a replica count, every `period_seconds`."""
+
+    name: str
+    period_seconds: float
+
+    def desired(self, glance: Glance) -> int:
+        """Replicas that are wanted now."""
+        ...

@@ -1,0 +1,186 @@
+"""One run: traffic against a policy. Time goes from event to event: scrapes, ticks of the policy, pods getting ready.
+
+A policy sees a `Glance` and answers a count; the operator's hands (`Pods.steer`) carry it out. A run ends when each
+request has ended, or a while after the last arrival: what is unfinished then has failed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from penstock_contract.profile import Profile
+from penstock_lab.simulate import engine
+from penstock_lab.simulate.pods import Pod, Pods
+from penstock_lab.simulate.policies.base import Door, Glance, Policy
+from penstock_lab.simulate.scrapes import Scrapes
+from penstock_lab.simulate.state import Counter, Floats, Ints, Limits, Requests, arrays
+
+WINDOW_SCRAPES = 4
+_DOOR_SECONDS = 15.0
+_HANDS_SECONDS = 5.0
+_TAIL_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The world around the policy.
+
+    Attributes:
+        profile: one replica.
+        startup_seconds: mean, scheduled to ready.
+        startup_cv: its coefficient of variation.
+        initial_replicas: ready at the start.
+        max_replicas: upper bound for every policy.
+        scrape_seconds: interval of the scrapes.
+        drain_timeout_seconds: longest drain of a victim.
+        request_timeout_seconds: a client that has no replica by then gives up; None = never.
+        most_scheduled: replicas there are accelerators for; None = any number.
+        late_binding: requests wait at the gateway until a replica can run them; else in a replica's queue.
+        seed: of the start-up times.
+    """
+
+    profile: Profile
+    startup_seconds: float = 60.0
+    startup_cv: float = 0.25
+    initial_replicas: int = 1
+    max_replicas: int = 100
+    scrape_seconds: float = 15.0
+    drain_timeout_seconds: float = 120.0
+    request_timeout_seconds: float | None = None
+    most_scheduled: int | None = None
+    late_binding: bool = True
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Run:
+    """What happened.
+
+    Attributes:
+        requests: what was asked.
+        first: time of the first token, by request; NaN without one.
+        finish: time of the last; infinite for failed ones, NaN for unfinished ones.
+        pods: every pod that there was.
+        end: seconds at which the run ended.
+        accelerator_seconds: from scheduled to deleted.
+        killed: requests that a removed pod took with it.
+        points: (seconds, asked, ready, offered requests/s, held and waiting) at each tick.
+    """
+
+    requests: Requests
+    first: Floats
+    finish: Floats
+    pods: list[Pod]
+    end: float
+    accelerator_seconds: float
+    killed: int
+    points: list[tuple[float, int, int, float, float]] = field(default_factory=list)
+
+
+class World:
+    """A service under a policy."""
+
+    def __init__(self, requests: Requests, setting: Setting, policy: Policy) -> None:
+        self._setting = setting
+        self._policy = policy
+        slots = 2 * setting.max_replicas + 2  # draining ones beside their successors
+        self._fleet = arrays(requests, Limits.of(setting.profile, late_binding=setting.late_binding), slots=slots)
+        self._requests = requests
+        self._prompts: Ints = np.concatenate([[0], np.cumsum(requests.prompt)])
+        self._pods = Pods(
+            self._fleet,
+            startup_seconds=setting.startup_seconds,
+            startup_cv=setting.startup_cv,
+            drain_timeout_seconds=setting.drain_timeout_seconds,
+            most_scheduled=setting.most_scheduled,
+            seed=setting.seed,
+        )
+        window = WINDOW_SCRAPES * setting.scrape_seconds
+        self._scrapes = Scrapes(interval_seconds=setting.scrape_seconds, window_seconds=window)
+        self._door: deque[tuple[float, int, int]] = deque()
+        self._wanted = setting.initial_replicas
+        self._points: list[tuple[float, int, int, float, float]] = []
+
+    def run(self) -> Run:
+        """All of it."""
+        fleet, setting = self._fleet, self._setting
+        self._pods.begin_with(setting.initial_replicas)
+        last = float(self._requests.arrival[-1]) if len(self._requests) else 0.0
+        now, tick, hands, scrape = 0.0, 0.0, 0.0, 0.0
+        while now < last + _TAIL_SECONDS and fleet.ended_count[0] < len(self._requests):
+            then = min(tick, hands, scrape, self._pods.next_event())
+            if then > now:
+                engine.run(fleet, now, then, 0.25, self._mean_output())
+                now = then
+            self._pods.settle(now)
+            if now >= scrape:
+                self._scrapes.take(self._pods.live, fleet, now)
+                scrape += setting.scrape_seconds
+            if setting.request_timeout_seconds is not None:
+                engine.give_up(fleet, now - setting.request_timeout_seconds)
+            if now >= tick:
+                glance = self._glance(now)
+                self._wanted = min(setting.max_replicas, max(0, self._policy.desired(glance)))
+                self._points.append(self._point(glance))
+                tick += self._policy.period_seconds
+            if now >= hands:
+                self._pods.steer(self._wanted, now)
+                hands += min(_HANDS_SECONDS, self._policy.period_seconds)
+        return Run(
+            requests=self._requests,
+            first=fleet.first,
+            finish=fleet.finish,
+            pods=self._pods.all,
+            end=now,
+            accelerator_seconds=self._pods.accelerator_seconds(now, setting.profile.accelerators),
+            killed=self._pods.killed,
+            points=self._points,
+        )
+
+    def _mean_output(self) -> float:
+        """Mean output of what has ended, as the gateway would take it."""
+        total, ended = self._fleet.counters.sum(axis=0), max(1, int(self._fleet.ended_count[0]))
+        return max(1.0, float(total[Counter.GENERATED_TOKENS]) / ended)
+
+    def _glance(self, now: float) -> Glance:
+        live = self._pods.live
+        serving = [pod for pod in live if pod.ready is not None]
+        return Glance(
+            now=now,
+            replicas=self._pods.replicas,
+            ready=len(serving),
+            starting=len(live) - len(serving),
+            unschedulable=self._pods.unschedulable,
+            scraped=self._scrapes.sums(),
+            pages=self._scrapes.pages(),
+            window_seconds=self._scrapes.window_seconds,
+            door=self._at_the_door(now),
+            startup_seconds=_startup_p90(self._pods.all),
+        )
+
+    def _at_the_door(self, now: float) -> Door:
+        arrived = int(self._fleet.central[3])
+        history = self._door
+        history.append((now, arrived, int(self._prompts[arrived])))
+        while len(history) > 2 and history[1][0] <= now - _DOOR_SECONDS:
+            history.popleft()
+        start, window = history[0], now - history[0][0]
+        rates: tuple[float | None, float | None] = (None, None)
+        if window > 0:
+            rates = ((arrived - start[1]) / window, (int(self._prompts[arrived]) - start[2]) / window)
+        held = float(self._fleet.central[2])
+        return Door(rates[0], rates[1], held, arrived - held - float(self._fleet.ended_count[0]), window)
+
+    def _point(self, glance: Glance) -> tuple[float, int, int, float, float]:
+        offered = glance.door.requests_per_second or 0.0
+        return (glance.now, self._wanted, glance.ready, offered, glance.door.held + glance.scraped.waiting)
+
+
+def _startup_p90(pods: list[Pod]) -> float | None:
+    """As the operator measures it: over the pods that were started, not the ones there from the beginning."""
+    seen = sorted(pod.ready - pod.created for pod in pods if pod.ready is not None and pod.startup_seconds > 0)
+    return seen[math.ceil(0.9 * len(seen)) - 1] if seen else None

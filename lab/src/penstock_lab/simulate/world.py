@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from penstock_contract.profile import Profile
 from penstock_lab.simulate import engine
 from penstock_lab.simulate.pods import Pod, Pods
 from penstock_lab.simulate.policies.base import Door, Glance, Policy
-from penstock_lab.simulate.scrapes import Scrapes
+from penstock_lab.simulate.scrapes import Scrapes, probe
 from penstock_lab.simulate.state import Counter, Floats, Ints, Limits, Requests, arrays
 
 WINDOW_SCRAPES = 4
@@ -160,6 +161,10 @@ class World:
             window_seconds=self._scrapes.window_seconds,
             door=self._at_the_door(now),
             startup_seconds=_startup_p90(self._pods.all),
+            asked=self._wanted,
+            draining=frozenset(pod.number for pod in live if pod.draining is not None),
+            history=self._scrapes.history(),
+            probe=partial(probe, live, self._fleet, now),
         )
 
     def _at_the_door(self, now: float) -> Door:

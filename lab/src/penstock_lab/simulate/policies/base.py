@@ -6,7 +6,8 @@ answer when asked directly. No true output lengths, no future.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from penstock_lab.simulate.scrapes import Page, Sums
@@ -37,8 +38,8 @@ class Glance:
 
     Attributes:
         now: seconds from the start.
-        replicas: asked for.
-        ready: pods that serve and do not drain.
+        replicas: the Deployment's count; victims that still drain are in it.
+        ready: pods that serve, draining ones included.
         starting: pods on their way.
         unschedulable: pods that wait for accelerators.
         scraped: sums over the pods as of the last scrape.
@@ -46,6 +47,10 @@ class Glance:
         window_seconds: rate window.
         door: the gateways.
         startup_seconds: measured created-to-ready of the pods so far, 90th percentile; None before the first.
+        asked: what the policy answered last: `spec.replicas` where it scales for itself; None = `replicas`.
+        draining: numbers of the pods that drain; a cluster without a drain would show them as terminating.
+        history: the kept samples of each pod, oldest first.
+        probe: asks every ready pod right now, for those who scrape engines themselves.
     """
 
     now: float
@@ -58,6 +63,24 @@ class Glance:
     window_seconds: float
     door: Door
     startup_seconds: float | None
+    asked: int | None = None
+    draining: frozenset[int] = frozenset()
+    history: Sequence[Sequence[Page]] = ()
+    probe: Callable[[], list[Page]] = field(default=list)
+
+    @property
+    def current(self) -> int:
+        """`spec.replicas` as an autoscaler without our drain would find it."""
+        return self.replicas if self.asked is None else self.asked
+
+    @property
+    def serving(self) -> int:
+        """Ready pods that do not drain."""
+        return max(0, self.ready - len(self.draining))
+
+    def staying(self, pages: Sequence[Page]) -> list[Page]:
+        """Of some pages those whose pods do not drain."""
+        return [page for page in pages if page.pod not in self.draining]
 
 
 class Policy(Protocol):

@@ -121,9 +121,10 @@ async def test_curl(world, served):
     command = ["curl", "-sS", "-w", "%{http_code}", "-o", "/dev/null", "-H", "Expect: 100-continue", "-d", "@-"]
     url = f"{world.base(service)}/completions"
     done = await asyncio.to_thread(
-        subprocess.run, [*command, url], input=big, capture_output=True, text=True, check=True, timeout=60
+        subprocess.run, [*command, "-v", url], input=big, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "400", "the worker says that it is too long"
+    assert "< HTTP/1.1 100 Continue" in done.stderr
     old = ["curl", "-sS", "-0", "-d", body, url]
     done = await asyncio.to_thread(subprocess.run, old, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.count("data: {") == 4

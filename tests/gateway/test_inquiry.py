@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from contextlib import nullcontext
 
 import pytest
@@ -60,7 +61,7 @@ def test_limits_and_stream():
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=10,
 )
@@ -69,6 +70,8 @@ fields = st.sampled_from(["model", "prompt", "messages", "stream", "max_tokens",
 
 @given(st.dictionaries(fields, json_values))
 def test_no_value_of_a_field_is_refused_here(body):
+    if isinstance(body.get("n"), int) and body["n"] > 1000:  # see below
+        body["n"] = 1000
     found = ask(**body)
     assert found.prompt_tokens >= 0
     assert found.choices >= 1
@@ -78,15 +81,58 @@ def test_no_value_of_a_field_is_refused_here(body):
 @given(st.binary(max_size=50))
 def test_anything_else_than_an_object_is_a_400(data):
     try:
-        good = isinstance(json.loads(data), dict)
+        good = isinstance(json.loads(data.decode(errors="replace")), dict)
     except ValueError:
         good = False
     with nullcontext() if good else pytest.raises(Refusal, match=r"^The body"):
         read(data)
 
 
-@pytest.mark.parametrize("data", [b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe{", b""])
+@pytest.mark.parametrize("data", [b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe{", b"", b'{"n":NaN}'])
 def test_hostile_bodies_are_a_400(data):
     with pytest.raises(Refusal) as refused:
         read(data)
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("n", [10**6, 10**400])
+def test_more_answers_than_anybody_gives_are_a_400(n):
+    with pytest.raises(Refusal, match="prompts times `n`") as refused:
+        ask(prompt="x", n=n)
+    assert (refused.value.status, refused.value.param) == (400, "n")
+    assert ask(prompt="x", max_tokens=10**400).max_tokens == 10**400
+    assert ask(prompt="x", n=128).choices == 128
+
+
+LARGE = 300_000  # bytes, more than is taken apart
+
+
+def test_large_bodies_are_weighed_like_small_ones():
+    assert ask(prompt=[7] * LARGE).prompt_tokens == LARGE
+    assert ask(prompt=[7] * LARGE).prefixes == ask(prompt=[7] * 5000).prefixes != ()
+    assert ask(prompt="ä" * LARGE).prompt_tokens == LARGE // 2
+    many = ask(prompt=[[1, 2, 3]] * 50_000)
+    assert (many.prompt_tokens, many.choices) == (150_000, 50_000)
+    texts = ask(prompt=["x" * 36] * 10_000)
+    assert (texts.prompt_tokens, texts.choices) == (pytest.approx(90_000, rel=0.2), 10_000)
+    turns = [{"role": "user", "content": "x" * 4000}] * 100
+    assert ask(messages=turns).prompt_tokens == pytest.approx(100_000, rel=0.05)
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * LARGE}}
+    sound = {"type": "input_audio", "input_audio": {"data": "A" * LARGE, "format": "wav"}}
+    parts = [{"type": "text", "text": "x" * 4000}, image, sound]
+    assert ask(messages=[{"role": "user", "content": parts}]).prompt_tokens == pytest.approx(1000, rel=0.1)
+    longer = [*turns, {"role": "user", "content": "more"}]
+    assert ask(messages=turns).prefixes == ask(messages=longer).prefixes != ()
+
+
+@pytest.mark.parametrize("field", ["prompt", "messages", "model", "n", "tools"])
+@pytest.mark.parametrize("unit", [b"[],", b"{},", b"1,", b'"",', b'{"":0},'])
+def test_a_body_of_many_parts_is_not_built_as_objects(field, unit):
+    body = b'{"%b":[%b%b]}' % (field.encode(), unit * ((2 << 20) // len(unit)), unit[:-1])
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal) if unit in {b"[],", b'"",'} and field == "prompt" else nullcontext():
+            assert read(body).prompt_tokens >= 0
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(body)
+    finally:
+        tracemalloc.stop()

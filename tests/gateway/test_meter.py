@@ -46,9 +46,9 @@ def test_events_are_counted_however_they_are_cut(words, places, end):
 
 @given(st.lists(texts, min_size=1, max_size=8), st.integers(1, 9999))
 def test_usage_is_believed_over_events(words, tokens):
-    assert feed([stream(words, usage=tokens)]).tokens() == tokens
-    assert feed([stream(words), b""]).tokens() == len(words)
-    assert feed([stream(words, done=False)]).tokens() == len(words)
+    assert feed([stream(words, usage=tokens)]).finish() == tokens
+    assert feed([stream(words), b""]).finish() == len(words)
+    assert feed([stream(words, done=False)]).finish() == len(words)
 
 
 def test_byte_by_byte():
@@ -64,15 +64,49 @@ def test_first_and_last_times_leave_out_comments_and_the_end_mark():
 
 
 @pytest.mark.parametrize(
-    "chunks", [[b'data: {"error":{}}\n\n'], [b"data: 1\n\n", b'data: 2\n\ndata: {"error":{}}\n\n']]
+    "chunks",
+    [
+        [b'data: {"error":{}}\n\n'],
+        [b"data: 1\n\n", b'data: 2\n\ndata: {"error":{}}\n\n'],
+        [b'data:{"error":"x","error_type":"generation"}\n\n'],
+        [b'data: { "error" : "x"}\n\n'],
+        [b'data: {"object":"error","message":"x"}\n\n', b"data: [DONE]\n\n"],
+        [b'data: 1\n\ndata: {"object": "error"}\r\n\r\n'],
+        [b"data: 1\n\n", b'data: {"err', b'or":{}}\n\n'],
+    ],
 )
 def test_an_error_event_is_seen(chunks):
-    assert feed(chunks).failed
+    meter = feed(chunks)
+    meter.finish()
+    assert meter.failed
+
+
+def event(**choice):
+    return b"data: " + json.dumps({"id": "cmpl-1", "choices": [{"index": 0, **choice}]}).encode() + b"\n\n"
+
+
+ROLE = event(delta={"role": "assistant", "content": ""}, finish_reason=None)
+WORD = event(delta={"content": "x"}, finish_reason=None)
+ENDS = [
+    event(delta={}, finish_reason="stop"),
+    event(delta={"content": ""}, logprobs=None, finish_reason="length", stop_reason=None),
+    event(delta={"content": None}, finish_reason="stop"),
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("words", [1, 14, 100])
+def test_events_that_only_begin_or_end_an_answer_are_no_tokens(end, words):
+    events = [ROLE, *[WORD] * words, end, b"data: [DONE]\n\n"]
+    assert feed(events).finish() == feed([b"".join(events)]).finish() == words
+    assert feed(events).finish(exact=True) == words + 2
+    spoken = event(delta={"content": json.dumps({"delta": {}, "finish_reason": "stop"})}, finish_reason=None)
+    assert feed([ROLE, *[spoken] * words, end]).finish() == words, "text that speaks of events is text"
 
 
 def test_text_that_speaks_of_errors_and_usage_is_text():
-    forged = 'data: {"error"\ndata: {"error"', '"completion_tokens": 99'
+    forged = 'data: {"error":1\ndata: {"error":1', '"completion_tokens": 99'
     meter = feed([stream(list(forged))])
-    assert (meter.failed, meter.tokens()) == (False, 2)
+    assert (meter.finish(), meter.failed) == (2, False)
     assert completion_tokens(json.dumps({"text": forged[1], "usage": {"completion_tokens": 4}}).encode()) == 4
     assert completion_tokens(json.dumps({"text": forged[1]}).encode()) is None

@@ -97,7 +97,7 @@ async def test_draining_can_be_taken_back_until_the_pod_goes(world):
     assert await world.of_worker(other, "requests_arrived_total") == 4
     await world.annotate(pods[0], draining=None)
     await world.logged(f"worker={NAMESPACE}/{pods[0]} ready=True leaving=False", times=2)
-    await world.annotate(pods[1], draining="true")
+    await world.annotate(pods[1], draining="false")  # its presence says it
     await world.logged(f"worker={NAMESPACE}/{pods[1]} ready=True leaving=True")
     assert (await world.ask(service))[0] == 200
     assert await world.of_worker(one, "requests_arrived_total") == 2

@@ -39,6 +39,7 @@ def test_who_leaves_counts_for_what_was_decided():
     assert judge(Timings(None, None, None, 0.6), End.ABANDONED) == {"TTFT": False, "QueueWait": False, "E2E": False}
     assert judge(Timings(0.1, None, 0.1, 0.6), End.ABANDONED) == {"TTFT": True, "QueueWait": True, "E2E": False}
     assert judge(Timings(0.1, None, 0.1, 0.2), End.ABANDONED) == {"TTFT": True, "QueueWait": True}
+    assert judge(Timings(0.1, None, None, 9.0), End.ABANDONED) == {"TTFT": True, "E2E": False}, "its wait is not told"
 
 
 @given(st.floats(0, 10), st.floats(0, 10), st.sampled_from(End))

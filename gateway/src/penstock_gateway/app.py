@@ -2,7 +2,8 @@
 
 On SIGTERM readiness goes first, while everything is served as before: who routes to us has to notice. Every answer
 from then on closes its connection, so that clients move over. The process ends when nothing has been served for a
-moment, or when the time to drain is over; a second signal ends it at once.
+moment, or when the time to drain is over; a second signal ends it at once. Who is still served then is told: requests
+without an answer get a 503, streams an error event. The admin port answers to the last, as the operator goes on asking.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import gc
 import logging
 import os
 import signal
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, closing
 from functools import partial
 from typing import Final
@@ -20,13 +22,15 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient
 
 from penstock_contract import names
-from penstock_gateway import admin
+from penstock_gateway import admin, errors
 from penstock_gateway.bodies import Bodies
 from penstock_gateway.directory import Directory
 from penstock_gateway.errors import ConfigurationError
 from penstock_gateway.front import Front
 from penstock_gateway.keys import Keys
 from penstock_gateway.kube import Reflector, Sink, connect
+from penstock_gateway.listener import Listener
+from penstock_gateway.pool import Pool
 from penstock_gateway.prober import Prober
 from penstock_gateway.relay import Relay
 from penstock_gateway.settings import Settings
@@ -35,7 +39,6 @@ from penstock_gateway.upstream import Upstream
 _SETTLE_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.1
 _LAST_WRITES_SECONDS: Final = 1.0
-_KEEPALIVE_SECONDS: Final = 600.0  # longer than load balancers keep theirs
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +58,9 @@ async def run(settings: Settings) -> int:
         upstream = stack.enter_context(closing(Upstream()))
         prober = Prober(upstream, lambda: directory.pools)
         directory = Directory(greet=prober.greet, lost=prober.lost)
-        front = Front(directory, Relay(upstream), keys=keys, bodies=Bodies(settings.held_bodies_bytes))
+        bodies = Bodies(settings.held_bodies_bytes, most=settings.max_body_bytes)
+        front = Front(directory, Relay(upstream), keys=keys, bodies=bodies)
+        listener = Listener(front.handle, head_seconds=settings.head_seconds, idle_seconds=settings.idle_seconds)
         reflectors = list(_reflectors(client, directory, settings.namespaces))
 
         def not_ready() -> str | None:
@@ -63,12 +68,16 @@ async def run(settings: Settings) -> int:
                 return "draining"
             return None if all(one.synced.is_set() for one in reflectors) else "services and pods are not listed yet"
 
-        port = await _serve(stack, _server(front), settings.host, settings.port)
         application = admin.application(services=lambda: directory.services, not_ready=not_ready)
+        # The first to come, so that it is the last to go.
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_LAST_WRITES_SECONDS)
         admin_port = await _serve(stack, runner, settings.host, settings.admin_port)
+        # The plain server: its routes are one table, and an application would cost each request more than they do.
+        server = web.ServerRunner(listener, shutdown_timeout=_LAST_WRITES_SECONDS)
+        port = await _serve(stack, server, settings.host, settings.port)
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(work) for work in (prober.run(), *(one.run() for one in reflectors))]
+            work = (prober.run(), listener.run(), *(one.run() for one in reflectors))
+            running = [tasks.create_task(one) for one in work]
             _calm_collector()
             _log.info("event=listening host=%s port=%d admin_port=%d", settings.host, port, admin_port)
             await stop.wait()
@@ -76,6 +85,7 @@ async def run(settings: Settings) -> int:
             for task in running:
                 task.cancel()
         await prober.close()
+        await _send_home(front, directory.pools)
     _log.info("event=stopped status=%d", status)
     return status
 
@@ -97,13 +107,6 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-def _server(front: Front) -> web.ServerRunner:
-    # The plain server: its routes are one table, and an application would cost each request more than they do.
-    # A client that goes away cancels its handler, which closes the connection to the worker.
-    server = web.Server(front.handle, handler_cancellation=True, access_log=None, keepalive_timeout=_KEEPALIVE_SECONDS)
-    return web.ServerRunner(server, shutdown_timeout=_LAST_WRITES_SECONDS)
 
 
 def _reflectors(client: ApiClient, directory: Directory, namespaces: tuple[str, ...]) -> list[Reflector]:
@@ -152,3 +155,18 @@ async def _drain(front: Front, seconds: float, hurry: asyncio.Event) -> int:
             break
         await asyncio.sleep(_LOOK_SECONDS)
     return 1 if front.active else 0
+
+
+async def _send_home(front: Front, pools: Iterable[Pool]) -> None:
+    """Tell those who are still served that it ends here, and let them read it."""
+    if front.active:
+        _log.warning("event=cut_off in_flight=%d", front.active)
+    for pool in pools:
+        pool.close(errors.shut_down)
+        for worker in pool.workers:
+            for attempt in list(worker.attempts):
+                attempt.abort()
+    for _ in range(round(_LAST_WRITES_SECONDS / _LOOK_SECONDS)):
+        if not front.active:
+            return
+        await asyncio.sleep(_LOOK_SECONDS)

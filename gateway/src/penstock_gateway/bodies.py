@@ -9,7 +9,6 @@ from aiohttp import web
 
 from penstock_gateway import errors
 
-MAX_BODY_BYTES: Final = 64 << 20
 _SECONDS: Final = 60.0
 
 
@@ -18,10 +17,12 @@ class Bodies:
 
     Args:
         total: bytes of all bodies held at a time.
+        most: bytes of one body.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, most: int) -> None:
         self._left = total
+        self._most = most
 
     async def read(self, request: web.BaseRequest) -> bytes:
         """The body; its memory counts as used until it is freed.
@@ -37,6 +38,7 @@ class Bodies:
                 size = len(body)
                 self._take(size, size=size)
                 return body
+            self._invite(request)
             chunks: list[bytes] = []
             async with asyncio.timeout(_SECONDS):
                 async for chunk in content.iter_any():
@@ -54,9 +56,16 @@ class Bodies:
         """So many bytes are no longer held."""
         self._left += size
 
+    def _invite(self, request: web.BaseRequest) -> None:
+        """Refuse a body that is announced as too large; ask for one whose client waits to be asked, as curl does."""
+        if (request.content_length or 0) > self._most:
+            raise errors.too_large(self._most)
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
     def _take(self, count: int, *, size: int) -> None:
         self._left -= count
-        if size > MAX_BODY_BYTES:
-            raise errors.too_large(MAX_BODY_BYTES)
+        if size > self._most:
+            raise errors.too_large(self._most)
         if self._left < 0:
             raise errors.overloaded()

@@ -103,7 +103,7 @@ class Directory:
         service = self._services.get(key)
         if service is None:
             service = self._services[key] = Service(key, pool=self._pools.setdefault(key, Pool()))
-            service.pool.closed = False
+            service.pool.closed = None
             _log.info("event=service_added service=%s", service.path)
         self._unlist(service)
         service.update(found)
@@ -200,7 +200,7 @@ def _key(found: Object) -> Key:
 
 
 def _draining(metadata: Mapping[str, Any]) -> bool:
-    return (metadata.get("annotations") or {}).get(names.DRAINING, "false") not in {"", "false"}
+    return names.DRAINING in (metadata.get("annotations") or {})  # whatever it says
 
 
 def _ready(pod: Object) -> bool:

@@ -17,12 +17,13 @@ BROKEN: Final = "broken"
 STREAM_BROKEN: Final = "stream_broken"
 UPSTREAM_ERROR: Final = "upstream_error"
 SERVICE_DELETED: Final = "service_deleted"
+SHUTDOWN: Final = "shutdown"
 INTERNAL: Final = "internal"
 CLIENT_CLOSED: Final = "client_closed"
 # Values of the label `reason`. The last one is the client's doing.
 REASONS: Final = (
-    QUEUE_FULL, HOLD_TIMEOUT, OVERLOADED, UNREACHABLE, BROKEN, STREAM_BROKEN, UPSTREAM_ERROR, SERVICE_DELETED, INTERNAL,
-    CLIENT_CLOSED,
+    QUEUE_FULL, HOLD_TIMEOUT, OVERLOADED, UNREACHABLE, BROKEN, STREAM_BROKEN, UPSTREAM_ERROR, SERVICE_DELETED, SHUTDOWN,
+    INTERNAL, CLIENT_CLOSED,
 )  # fmt: skip
 _BUSY_RETRY_SECONDS: Final = 5
 
@@ -133,7 +134,16 @@ def unauthorized() -> Refusal:
 
 def too_large(limit: int) -> Refusal:
     """413: the body is over the limit in bytes."""
-    return Refusal(f"The body is larger than {limit >> 20} MiB.", status=413)
+    return Refusal(
+        f"The body is larger than {limit} bytes ({limit / 2**20:.3g} MiB), the gateway's limit; it is set by"
+        " PENSTOCK_MAX_BODY_BYTES (gateway.maxBodyBytes of the chart).",
+        status=413, code="body_too_large",
+    )  # fmt: skip
+
+
+def too_many_choices(limit: int) -> Refusal:
+    """400: prompts times `n` is over the limit."""
+    return Refusal(f"The body asks for more than {limit} answers: prompts times `n`; ask for fewer.", param="n")
 
 
 def body_timeout(seconds: float) -> Refusal:
@@ -166,10 +176,10 @@ def hold_timeout(seconds: float) -> Refusal:
     )  # fmt: skip
 
 
-def unreachable(attempts: int) -> Refusal:
-    """503: workers were asked, none took the request."""
+def unreachable(attempts: int, seconds: float) -> Refusal:
+    """503: workers were asked, none took the request within `spec.routing.holdTimeoutSeconds`."""
     return Refusal(
-        f"{attempts} attempts found no replica that takes the request; try again later.",
+        f"{attempts} attempts within {seconds:g} s found no replica that takes the request; try again later.",
         status=503, kind="overloaded_error", code="unreachable", retry_after=1, reason=UNREACHABLE,
     )  # fmt: skip
 
@@ -187,6 +197,22 @@ def stream_broken() -> Refusal:
     return Refusal(
         "The connection to the replica broke in the middle of the answer.",
         status=502, kind="server_error", code="stream_broken", reason=STREAM_BROKEN,
+    )  # fmt: skip
+
+
+def stream_ended() -> Refusal:
+    """The gateway ended in the middle of the answer; only ever sent as an event of the stream."""
+    return Refusal(
+        "The gateway was shut down in the middle of the answer.",
+        status=503, kind="server_error", code="stream_broken", reason=STREAM_BROKEN,
+    )  # fmt: skip
+
+
+def shut_down() -> Refusal:
+    """503: the gateway ends before a replica has answered the request."""
+    return Refusal(
+        "The gateway is shutting down; try again.",
+        status=503, kind="overloaded_error", code="shutdown", retry_after=1, reason=SHUTDOWN,
     )  # fmt: skip
 
 

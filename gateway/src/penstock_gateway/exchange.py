@@ -136,6 +136,11 @@ class Exchange:
                 except ValueError:
                     continue
 
+    @property
+    def exact(self) -> bool:
+        """The answer comes from a worker of ours, which sends one event for each token."""
+        return bool(self._reported)
+
     def count(self, tokens: int | None) -> None:
         """Output tokens of the whole answer, as far as known."""
         self._tokens = tokens

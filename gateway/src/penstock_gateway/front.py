@@ -153,10 +153,11 @@ class Front:
 
     def _head_on(self, request: web.BaseRequest, request_id: str) -> bytes:
         """Header lines for the worker: the client's, but for those of its connection and our key."""
+        dropped = _NOT_PASSED_ON if "Connection" not in request.headers else _NOT_PASSED_ON | nominated(request)
         lines = [
             b"%b: %b\r\n" % (name, value)
             for name, value in request.raw_headers
-            if (lower := name.lower()) not in _NOT_PASSED_ON and (self._keys is None or lower != b"authorization")
+            if (lower := name.lower()) not in dropped and (self._keys is None or lower != b"authorization")
         ]
         lines.append(f"{HEADER_REQUEST_ID}: {request_id}\r\n".encode("utf-8", "surrogateescape"))
         return b"".join(lines)
@@ -175,6 +176,12 @@ def split(path: str) -> tuple[str | None, tuple[str, str] | None]:
     if len(parts) == 4 and "/" + parts[3] in _ENDPOINTS:
         return "/" + parts[3], (parts[1], parts[2])
     return None, None
+
+
+def nominated(request: web.BaseRequest) -> frozenset[bytes]:
+    """Names of headers, in lower case, that `Connection` declares to be meant for us only."""
+    names = ",".join(request.headers.getall("Connection"))
+    return frozenset(name.strip().lower().encode(errors="surrogateescape") for name in names.split(","))
 
 
 def models(services: Iterable[Service]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from penstock_gateway.affinity import Affinity, Prefix
-from penstock_gateway.errors import hold_timeout, queue_full, service_deleted
+from penstock_gateway.errors import Refusal, hold_timeout, queue_full, service_deleted
 
 DEFAULT_LIMIT: Final = 256
 # A prompt token takes a quarter of the time of an output token, by the step models of the reference replicas at
@@ -29,6 +29,7 @@ _DRAW_FROM: Final = 8
 _DRAWS: Final = 3
 _FIRST_REST_SECONDS: Final = 0.1
 _LAST_REST_SECONDS: Final = 2.0
+_MOST_DOUBLINGS: Final = 8
 
 
 @dataclass(eq=False, slots=True)
@@ -92,7 +93,7 @@ class Pool:
     Attributes:
         max_held: most requests that wait.
         hold_seconds: longest time from arrival that a request waits.
-        closed: the service is gone; nobody gets a worker.
+        closed: nobody gets a worker; what they are told instead, or None.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, dice: random.Random | None = None) -> None:
@@ -104,7 +105,7 @@ class Pool:
         self._all: list[Worker] = []
         self._affinity = Affinity()
         self._waiting: OrderedDict[Ticket, None] = OrderedDict()
-        self.closed = False
+        self.closed: Callable[[], Refusal] | None = None
 
     @property
     def workers(self) -> list[Worker]:
@@ -137,12 +138,12 @@ class Pool:
         self._all = list(self._workers.values())
         return worker
 
-    def close(self) -> None:
-        """Send home everybody who waits: the service is gone."""
-        self.closed = True
+    def close(self, refusal: Callable[[], Refusal] = service_deleted) -> None:
+        """Send home everybody who waits and who comes: the service is gone, or the gateway goes."""
+        self.closed = refusal
         for ticket in self._waiting:
             if ticket.future is not None and not ticket.future.done():
-                ticket.future.set_exception(service_deleted())
+                ticket.future.set_exception(refusal())
 
     async def acquire(self, ticket: Ticket, *, again: bool = False) -> Worker:
         """A worker for the ticket, reserved; it must be released.
@@ -154,8 +155,10 @@ class Pool:
         Raises:
             Refusal: 429, too many wait; 503, it waited too long; 404, the service is gone.
         """
-        if self.closed:
-            raise service_deleted()
+        if self.closed is not None:
+            raise self.closed()
+        if again and self._clock() - ticket.arrived >= self.hold_seconds:
+            raise hold_timeout(self.hold_seconds)
         if again or not self._waiting:
             worker = self._pick(ticket)
             if worker is not None:
@@ -173,7 +176,7 @@ class Pool:
 
     def rest(self, worker: Worker) -> None:
         """The worker did not take a request: leave it alone for a moment, longer each time."""
-        seconds = min(_FIRST_REST_SECONDS * 2**worker.rests, _LAST_REST_SECONDS)
+        seconds = min(_FIRST_REST_SECONDS * 2 ** min(worker.rests, _MOST_DOUBLINGS), _LAST_REST_SECONDS)
         worker.rests += 1
         if worker.waking is not None:
             worker.waking.cancel()

@@ -2,7 +2,8 @@
 
 A request goes to another worker only while nothing of an answer was sent to its client. A worker that refuses
 (connection refused, 503 while it loads or drains) did nothing, so that costs patience only, up to the hold deadline;
-one that took the request and broke may have been broken by it, so that is tried `_MOST_BROKEN` times. A worker that
+one that may have read the request and broke may have been broken by it, so that is tried `_MOST_BROKEN` times, and
+each time is logged, since the request may be executed again. A worker that
 takes a request and stays silent is not cut off by a deadline of its own, since a long queue is legal: `prober`
 finds out whether the worker still lives, and aborts the attempt if not.
 """
@@ -21,7 +22,7 @@ from multidict import CIMultiDict
 
 from penstock_contract import names
 from penstock_gateway import errors
-from penstock_gateway.errors import BrokenError, ClientGoneError, NotTakenError
+from penstock_gateway.errors import BrokenError, ClientGoneError, NotTakenError, Refusal
 from penstock_gateway.exchange import Attempt, Exchange
 from penstock_gateway.flow import Flow
 from penstock_gateway.meter import Meter, completion_tokens
@@ -30,7 +31,6 @@ from penstock_gateway.sla import End
 from penstock_gateway.upstream import Upstream
 
 _MOST_BROKEN: Final = 3
-_MOST_ATTEMPTS: Final = 50
 _WHOLE_BYTES: Final = 1 << 20
 _LAST_WRITE_SECONDS: Final = 5.0
 _NOT_PASSED_BACK: Final = frozenset(
@@ -63,7 +63,12 @@ class Relay:
         broken = 0
         pool = exchange.service.pool
         while True:
-            worker = await pool.acquire(exchange.ticket, again=exchange.attempts > 0)
+            try:
+                worker = await pool.acquire(exchange.ticket, again=exchange.attempts > 0)
+            except Refusal as refusal:
+                if refusal.reason == errors.HOLD_TIMEOUT and exchange.attempts:
+                    raise errors.unreachable(exchange.attempts, pool.hold_seconds) from refusal
+                raise
             exchange.attempts += 1
             attempt = Attempt(worker, work=exchange.ticket.work, prompt_work=exchange.prompt_work)
             worker.attempts.add(attempt)
@@ -91,8 +96,6 @@ class Relay:
                 pool.release(worker, exchange.ticket, work_left=attempt.work_left)
             if broken >= _MOST_BROKEN:
                 raise errors.broken(broken)
-            if exchange.attempts >= _MOST_ATTEMPTS:
-                raise errors.unreachable(exchange.attempts)
 
     async def _attempt(self, exchange: Exchange, attempt: Attempt, request: web.BaseRequest) -> web.StreamResponse:
         worker = attempt.worker
@@ -127,7 +130,7 @@ async def _answer(exchange: Exchange, attempt: Attempt, reply: Reply, request: w
     except OSError as error:
         raise ClientGoneError(repr(error)) from error
     meter = exchange.meter
-    _settle(exchange, reply.status, None if meter is None else meter.tokens())
+    _settle(exchange, reply.status, None if meter is None else meter.finish(exact=exchange.exact))
     if meter is not None and meter.failed:
         exchange.finish(End.FAILED, errors.STREAM_BROKEN)
     return response
@@ -135,7 +138,7 @@ async def _answer(exchange: Exchange, attempt: Attempt, reply: Reply, request: w
 
 async def _cut_off(exchange: Exchange, response: web.StreamResponse, request: web.BaseRequest) -> web.StreamResponse:
     """End an answer that cannot be finished so that nobody takes it for whole: an error event, no last chunk."""
-    refusal = errors.stream_broken()
+    refusal = errors.stream_ended() if exchange.service.pool.closed is errors.shut_down else errors.stream_broken()
     exchange.finish(End.FAILED, refusal.reason)
     try:
         if exchange.meter is not None and exchange.meter.at_line_start:

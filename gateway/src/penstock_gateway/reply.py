@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from multidict import CIMultiDict
 
-from penstock_gateway.errors import BrokenError
+from penstock_gateway.errors import BrokenError, NotTakenError
 
 _MOST_HEAD_BYTES: Final = 1 << 16
 _MOST_LINE_BYTES: Final = 1 << 10
@@ -60,7 +60,7 @@ class Reply:
         self._buffered = 0
         self._sink: Callable[[bytes], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._error: BrokenError | None = None
+        self._error: BrokenError | NotTakenError | None = None
         self._chunked = False
         self._until_close = False
         self._keep = False
@@ -88,6 +88,7 @@ class Reply:
 
         Raises:
             BrokenError: the connection ended before.
+            NotTakenError: it ended before anybody there can have read the request.
         """
         while not self.status:
             await self._wait()
@@ -173,10 +174,12 @@ class Reply:
         if self.ended:
             self.wake()
 
-    def lost(self, error: Exception | None) -> None:
-        """The connection has ended; called by it."""
+    def lost(self, error: Exception | None, *, unread: bool = False) -> None:
+        """The connection has ended; called by it, which knows whether the worker can have read the request."""
         if self._until_close and error is None:
             self.ended = True
+        elif unread and not self.begun:
+            self._error = NotTakenError("the connection was closed before the request came")
         elif not self.ended:
             self._error = BrokenError(f"the worker's connection ended: {error or 'closed'}")
         self.wake()

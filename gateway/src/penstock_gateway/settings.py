@@ -13,6 +13,9 @@ from penstock_gateway.errors import ConfigurationError
 _ANY_ADDRESS: Final = "0.0.0.0"  # noqa: S104 - clients, probes and Prometheus come from other hosts
 _DRAIN_SECONDS: Final = 120.0
 _HELD_BODIES_MEBIBYTES: Final = 1024.0
+_MAX_BODY_BYTES: Final = 8 << 20
+_HEAD_SECONDS: Final = 20.0
+_IDLE_SECONDS: Final = 600.0  # longer than load balancers keep their connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,9 @@ class Settings:
         api_keys_file: one key per line; None = no key is asked for.
         drain_seconds: longest time after SIGTERM in which requests may finish.
         held_bodies_bytes: memory for the bodies of requests that no worker has answered yet.
+        max_body_bytes: of one request.
+        head_seconds: longest time in which the head of a request comes in full.
+        idle_seconds: longest time that a client's connection is kept between requests.
     """
 
     kubeconfig: str | None = None
@@ -38,6 +44,9 @@ class Settings:
     api_keys_file: Path | None = None
     drain_seconds: float = _DRAIN_SECONDS
     held_bodies_bytes: int = int(_HELD_BODIES_MEBIBYTES) << 20
+    max_body_bytes: int = _MAX_BODY_BYTES
+    head_seconds: float = _HEAD_SECONDS
+    idle_seconds: float = _IDLE_SECONDS
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Settings:
@@ -56,6 +65,9 @@ class Settings:
             api_keys_file=Path(keys) if keys else None,
             drain_seconds=_number(env, "PENSTOCK_DRAIN_SECONDS", _DRAIN_SECONDS),
             held_bodies_bytes=int(_number(env, "PENSTOCK_HELD_BODIES_MEBIBYTES", _HELD_BODIES_MEBIBYTES) * 2**20),
+            max_body_bytes=int(_number(env, "PENSTOCK_MAX_BODY_BYTES", _MAX_BODY_BYTES)),
+            head_seconds=_number(env, "PENSTOCK_HEAD_SECONDS", _HEAD_SECONDS),
+            idle_seconds=_number(env, "PENSTOCK_IDLE_SECONDS", _IDLE_SECONDS),
         )
 
 

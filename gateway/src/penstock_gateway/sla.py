@@ -85,8 +85,13 @@ def verdicts(aims: Sequence[Objective], timings: Timings, end: End) -> Iterator[
             seconds = None  # it never ended
         if seconds is not None:
             yield aim, seconds <= aim.threshold_seconds
-        elif end is End.ABANDONED and aim.metric != "TPOT" and timings.e2e > aim.threshold_seconds:
+        elif end is End.ABANDONED and _was_pending(aim.metric, timings) and timings.e2e > aim.threshold_seconds:
             yield aim, False
+
+
+def _was_pending(metric: str, timings: Timings) -> bool:
+    """Whether an unknown duration still ran when the client left; a wait that is not told ended by the first token."""
+    return metric != "TPOT" and (metric != "QueueWait" or timings.ttft is None)
 
 
 def seconds_per_token(first: float, last: float, tokens: float) -> float | None:

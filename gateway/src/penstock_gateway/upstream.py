@@ -1,21 +1,30 @@
 """Kept connections to workers: one request at a time on each, and a request that is given up ends its connection.
 
+A worker may close a kept connection in the moment that a request is written to it. That request is sent again only
+if the worker's end of it closed in order without acknowledging a byte: then nobody there has read it. A worker that
+may have read it may have been killed by it, and is reported as broken.
+
 aiohttp's client does this too, for twice the price of a request and of a chunk (`docs/evidence/gateway.md`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import select
+import struct
+import termios
 import time
 from collections import deque
+from fcntl import ioctl
 from typing import Final, cast
 
-from penstock_gateway.errors import BrokenError, NotTakenError
+from penstock_gateway.errors import NotTakenError
 from penstock_gateway.reply import Reply
 
 _CONNECT_SECONDS: Final = 2.0
 # Below that of the servers behind us (uvicorn: 5 s), or requests meet connections that are just being closed.
 _KEEP_SECONDS: Final = 4.0
+_INT: Final = struct.Struct("i")
 
 
 class Connection(asyncio.Protocol):
@@ -26,6 +35,10 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reply: Reply | None = None
         self._paused = False
+        self._poll = select.poll()
+        self._descriptor = -1
+        self._size = 0  # of the request
+        self._unread = False  # it came to a closed connection
         self.host = host
         self.idle_since = 0.0
 
@@ -34,9 +47,16 @@ class Connection(asyncio.Protocol):
         """Still open."""
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def silent(self) -> bool:
+        """Nothing has come that the event loop has not seen yet, such as the end of the connection."""
+        return not self._poll.poll(0)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
         self._transport = cast("asyncio.Transport", transport)
+        self._descriptor = transport.get_extra_info("socket").fileno()
+        self._poll.register(self._descriptor, select.POLLIN | select.POLLRDHUP)
 
     def data_received(self, data: bytes) -> None:
         """Bytes for the reply; unasked ones end the connection."""
@@ -45,16 +65,22 @@ class Connection(asyncio.Protocol):
         else:
             self._reply.feed(data)
 
+    def eof_received(self) -> None:
+        """The worker has closed it, with an acknowledgement of what had come; the loop closes it here."""
+        if self._transport is not None and self._reply is not None:
+            self._unread = self._unacknowledged() + self._transport.get_write_buffer_size() >= self._size
+
     def connection_lost(self, error: Exception | None) -> None:
         """Gone."""
         self._transport = None
         if self._reply is not None:
-            self._reply.lost(error)
+            self._reply.lost(error, unread=self._unread)
 
     def ask(self, message: bytes) -> Reply:
         """Send a request."""
         assert self._transport is not None
         self._reply = Reply(self)
+        self._size = len(message)
         self._transport.write(message)
         return self._reply
 
@@ -88,6 +114,14 @@ class Connection(asyncio.Protocol):
         else:
             self.abort()
 
+    def _unacknowledged(self) -> int:
+        """Bytes that the kernel was given and the worker's has not acknowledged; 0 where it does not tell."""
+        try:
+            (count,) = _INT.unpack(ioctl(self._descriptor, termios.TIOCOUTQ, bytes(_INT.size)))
+        except OSError:
+            return 0
+        return int(count)
+
 
 class Upstream:
     """Kept connections to all workers."""
@@ -100,31 +134,17 @@ class Upstream:
         """Send a request and wait for the head of the answer; the reply must be closed.
 
         Raises:
-            NotTakenError: no connection.
-            BrokenError: the connection ended before the head of the answer.
+            NotTakenError: no connection, or it ended before the worker can have read anything.
+            BrokenError: the connection ended before the head of the answer; the worker may have begun.
         """
         connection = self._take(host)
         if connection is not None:
-            reply = connection.ask(message)
             try:
-                await reply.head()
-            except BrokenError:
-                if reply.begun:
-                    raise
-                # It was closed for idleness while we wrote; a new one will tell.
-            except BaseException:
-                reply.close()
-                raise
-            else:
-                return reply
+                return await _head(connection.ask(message))
+            except NotTakenError:
+                pass  # it was closed for idleness while we wrote; a new one will tell
         connection = await self._connect(host, port)
-        reply = connection.ask(message)
-        try:
-            await reply.head()
-        except BaseException:
-            reply.close()
-            raise
-        return reply
+        return await _head(connection.ask(message))
 
     def put_back(self, connection: Connection) -> None:
         """Keep a connection for the next request."""
@@ -146,7 +166,7 @@ class Upstream:
         idle = self._idle.get(host)
         while idle:
             connection = idle.pop()  # the one used last: the others may become old
-            if connection.usable and time.monotonic() - connection.idle_since < _KEEP_SECONDS:
+            if connection.usable and time.monotonic() - connection.idle_since < _KEEP_SECONDS and connection.silent:
                 return connection
             connection.abort()
         return None
@@ -173,3 +193,13 @@ class Upstream:
         except OSError as error:
             raise NotTakenError(str(error)) from error
         return connection
+
+
+async def _head(reply: Reply) -> Reply:
+    """The reply, once its head has come."""
+    try:
+        await reply.head()
+    except BaseException:
+        reply.close()
+        raise
+    return reply

@@ -1,23 +1,19 @@
-"""The gateway as Kubernetes runs it: settings, keys, several side by side, an API server that goes away, the end."""
+"""The gateway as Kubernetes runs it: settings, keys, several side by side, an API server that goes away."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
 
-import aiohttp
 import pytest
 
 from gateway_world import MODEL, NAMESPACE, SERVICES, eventually, raw
 from penstock_gateway.errors import ConfigurationError
 from penstock_gateway.keys import Keys
 from penstock_gateway.settings import Settings
-
-EVENT = b'data: {"choices":[{"index":0,"text":"x"}]}\n\n'
 
 
 def test_settings_have_defaults_and_are_read_once():
@@ -146,181 +142,6 @@ async def test_several_gateways_share_the_workers_and_nothing_else(world):
     shares = [await world.of_worker(worker, "requests_arrived_total") for worker in workers]
     assert sum(shares) == 20
     assert min(shares) >= 6, "each spreads what it has"
-
-
-async def test_the_end_waits_for_requests_and_takes_new_ones_until_then(world):
-    service, _workers = await world.serving()
-    gateway = await world.start_gateway(drain_seconds="30")
-    await world.open(service, 1, gateway)
-    async with world.post(service, tokens=100, stream=True, gateway=gateway) as stream:
-        await stream.content.readuntil(b"\n\n")
-        held = await world.service(known=False)
-        await eventually(lambda: world.demand(held, gateway), "the second gateway knows it too")
-        waiting = asyncio.create_task(world.ask(held, gateway=gateway))
-        gateway.child.signal(signal.SIGTERM)
-
-        async def not_ready() -> bool:
-            async with world.http.get(f"{gateway.admin_url}/readyz") as response:
-                return response.status == 503
-
-        await eventually(not_ready, "it says that it goes")
-        async with world.http.get(f"{gateway.admin_url}/livez") as response:
-            assert response.status == 200
-        async with world.post(service, tokens=2, gateway=gateway) as late:
-            assert late.status == 200
-            assert late.headers["Connection"] == "close"
-        assert (await stream.content.read()).endswith(b"data: [DONE]\n\n")
-        worker = await world.worker()
-        await world.pod(held, worker.address)
-        assert (await waiting)[0] == 200
-    assert await asyncio.to_thread(gateway.child.wait) == 0
-    assert "event=stopped status=0" in gateway.child.log
-
-
-async def test_the_end_comes_when_the_time_is_over(world):
-    service, (worker,) = await world.serving()
-    gateway = await world.start_gateway(drain_seconds="0.5")
-    await world.open(service, 1, gateway)
-    async with world.post(service, tokens=2000, stream=True, gateway=gateway) as stream:
-        await stream.content.readuntil(b"\n\n")
-        gateway.child.signal(signal.SIGTERM)
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await stream.content.read()
-    assert await asyncio.to_thread(gateway.child.wait) == 1
-    await world.reaches(worker, "requests_running", 0)
-
-
-async def test_the_end_is_told_to_those_who_are_still_served(world, odd_worker):
-    """A held request, one whose worker is silent, a stream; one that never comes in full makes the end take long."""
-
-    async def answer(call):
-        if b"silent" not in call.body:
-            await call.stream(EVENT, end=False)
-        await asyncio.Event().wait()
-
-    gateway = await world.start_gateway(drain_seconds="0.5")
-    service, _server = await odd_worker(answer)
-    await world.open(service, 1, gateway)
-    empty = await world.service(known=False)
-    await eventually(lambda: world.demand(empty, gateway), "the second gateway knows it too")
-    with raw("127.0.0.1", gateway.port) as stuck:
-        head = f"POST /{NAMESPACE}/{service}/v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
-        stuck.sendall(head.encode() + b"{")
-        async with world.post(service, stream=True, gateway=gateway) as stream:
-            assert await stream.content.readuntil(b"\n\n") == EVENT
-            held = asyncio.create_task(refused(world, empty, gateway))
-            silent = asyncio.create_task(refused(world, service, gateway, prompt="silent"))
-
-            async def waiting() -> bool:
-                held = (await world.demand(empty, gateway))["held"]
-                return (held, (await world.demand(service, gateway))["in_flight"]) == (1, 2)
-
-            await eventually(waiting, "all wait")
-            gateway.child.signal(signal.SIGTERM)
-            assert (await world.demand(empty, gateway))["held"] == 1, "told while it drains"
-            text = b""
-            try:
-                async for chunk in stream.content.iter_any():
-                    text += chunk
-            except aiohttp.ClientPayloadError:
-                text += b"cut"
-            assert text.endswith(b"\n\ncut")
-            text = text.removesuffix(b"cut")
-            assert json.loads(text.strip().removeprefix(b"data: "))["error"]["code"] == "stream_broken"
-        for one in (held, silent):
-            status, retry, code = await one
-            assert (status, code) == (503, "shutdown")
-            assert int(retry) > 0
-        assert await closed(gateway.port)
-        # Nobody can ask for anything any more, and the operator still gets an answer.
-        demand = await world.demand(empty, gateway)
-        assert (demand["arrived"], demand["held"]) == (1, 0)
-        assert await world.metric(empty, "requests_failed_total", reason="shutdown", gateway=gateway) == 1
-        assert await world.metric(service, "requests_failed_total", reason="shutdown", gateway=gateway) == 1
-        assert await world.metric(service, "requests_failed_total", reason="stream_broken", gateway=gateway) == 1
-    assert await asyncio.to_thread(gateway.child.wait) == 1
-    assert "Traceback" not in gateway.child.log
-
-
-async def refused(world, service, gateway, **body):
-    async with world.post(service, gateway=gateway, **body) as response:
-        return response.status, response.headers["Retry-After"], (await response.json())["error"]["code"]
-
-
-async def closed(port: int) -> bool:
-    """Wait until nobody listens there."""
-
-    async def refuses() -> bool:
-        try:
-            _reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionError:
-            return True
-        writer.close()
-        return False
-
-    return await eventually(refuses, "the port is closed")
-
-
-async def test_connections_that_bring_no_request_are_closed(world, odd_worker):
-    go = asyncio.Event()
-
-    async def answer(call):
-        await go.wait()
-        await call.reply(b"{}")
-
-    gateway = await world.start_gateway(head_seconds="0.4", idle_seconds="2", max_body_bytes="100")
-    service, _server = await odd_worker(answer)
-    await world.open(service, 1, gateway)
-    request = (
-        f"POST /{NAMESPACE}/{service}/v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}".encode()
-    )
-    lines = [raw("127.0.0.1", gateway.port) for _ in range(4)]
-    silent, partial, served, slow = lines
-    partial.sendall(request[:20])
-    for line in (served, slow):
-        line.sendall(request)
-    for line in (silent, partial):
-        assert await asyncio.to_thread(line.recv, 1000) == b"", "no head in time"
-    assert (await world.demand(service, gateway))["in_flight"] == 2, "who is served may wait for longer"
-    go.set()
-    for line in (served, slow):
-        assert (await asyncio.to_thread(line.recv, 1000)).startswith(b"HTTP/1.1 200 ")
-    slow.sendall(request[:20])
-    assert await asyncio.to_thread(slow.recv, 1000) == b"", "nor a later one"
-    served.sendall(request)
-    assert (await asyncio.to_thread(served.recv, 1000)).startswith(b"HTTP/1.1 200 "), "idle for a moment is no reason"
-    assert await asyncio.to_thread(served.recv, 1000) == b"", "idle for long is"
-    async with world.post(service, prompt="x" * 100, gateway=gateway) as response:
-        assert response.status == 413
-        assert "larger than 100 bytes" in (await response.json())["error"]["message"]
-    for line in lines:
-        line.close()
-
-
-async def test_a_client_that_waits_to_be_asked_for_its_body_is(world, odd_worker):
-    async def answer(call):
-        await call.reply(b"%d" % len(call.body))
-
-    service, server = await odd_worker(answer)
-    body = json.dumps({"prompt": "x" * 200_000}).encode()
-
-    def talk(length: int) -> tuple[bytes, bytes]:
-        with raw("127.0.0.1", world.gateway.port) as client:
-            head = f"POST /{NAMESPACE}/{service}/v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
-            client.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
-            first = client.recv(1000)
-            if b"100" not in first:
-                return first, b""
-            client.sendall(body)
-            return first, client.recv(1000)
-
-    first, second = await asyncio.to_thread(talk, len(body))
-    assert first == b"HTTP/1.1 100 Continue\r\n\r\n"
-    assert second.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert second.endswith(b"%d" % len(body))
-    assert "expect" not in server.calls[0].headers
-    first, _ = await asyncio.to_thread(talk, 9 << 20)
-    assert first.startswith(b"HTTP/1.1 413 "), "what is too large is not asked for"
 
 
 class Wire:

@@ -83,6 +83,21 @@ class Glance:
         return [page for page in pages if page.pod not in self.draining]
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The least and the most replicas a policy may ask for."""
+
+    minimum: int = 1
+    maximum: int = 100
+
+    def clamp(self, count: float) -> int:
+        """The nearest count inside."""
+        return int(min(self.maximum, max(self.minimum, count)))
+
+
+ANY = Bounds()
+
+
 class Policy(Protocol):
     """Decides a replica count, every `period_seconds`."""
 

@@ -1,91 +1,205 @@
-"""The Kubernetes HorizontalPodAutoscaler's algorithm on a metric per pod, and KEDA, which feeds it.
+"""The Kubernetes HorizontalPodAutoscaler (`rivals.md` §5.1).
 
 Source: kubernetes `pkg/controller/podautoscaler/{replica_calculator,horizontal}.go`, autoscaling/v2 defaults: sync
 every 15 s, tolerance 0.1, down only to the highest recommendation of the last 300 s, up at once by the larger of 4 pods
-and 100 % in 15 s, down by 100 % in 15 s.
+and 100 % of what there was 15 s ago, down by 100 %. Metrics are external ones: an AverageValue counts every pod that is
+asked for, so pods that still load damp nothing but the tolerance. A metric that is missing allows no smaller count;
+none at all holds. From 0 replicas with a minimum above it the controller is switched off; here it goes to the minimum.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from penstock_lab.simulate.policies.base import Glance
+from penstock_lab.simulate.policies.base import ANY, Bounds, Glance
+from penstock_lab.simulate.policies.window import Window
+from penstock_lab.simulate.scrapes import KV_USED, WAITING
 
 _PERIOD_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """A limit of speed: the larger of pods and per cent in a period; None in both = no limit."""
+
+    pods: int | None = None
+    percent: float | None = None
+    seconds: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
 class Behaviour:
-    """`spec.behavior`, as far as used.
+    """`spec.behavior`, and the controller's tolerance.
 
     Attributes:
-        tolerance: a ratio nearer to 1 than this changes nothing.
+        tolerance: a ratio that is this near to 1 changes nothing.
         stabilization_seconds: of scale-down.
-        up_pods: most pods added in one period …
-        up_percent: … or most per cent, whichever is more.
+        up: limit of speed.
+        down: limit of speed.
     """
 
     tolerance: float = 0.1
     stabilization_seconds: float = 300.0
-    up_pods: int = 4
-    up_percent: float = 100.0
+    up: Rate = Rate(pods=4, percent=100.0)
+    down: Rate = Rate(percent=100.0)
 
 
-def running_and_waiting(glance: Glance) -> float:
+USUAL = Behaviour()
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One entry of `spec.metrics`.
+
+    Attributes:
+        read: its value; None when the metrics API has none.
+        target: of it.
+        average: AverageValue (per pod) when true, else Value.
+    """
+
+    read: Callable[[Glance], float | None]
+    target: float
+    average: bool = True
+
+
+def running_and_waiting(glance: Glance) -> float | None:
     """Requests in the replicas and in front of them."""
+    if glance.scraped.observed_at is None and glance.current:
+        return None
     return glance.scraped.running + glance.scraped.waiting + glance.door.held
 
 
-def waiting_only(glance: Glance) -> float:
+def waiting_only(glance: Glance) -> float | None:
     """Requests that wait."""
+    if glance.scraped.observed_at is None and glance.current:
+        return None
     return glance.scraped.waiting + glance.door.held
 
 
+def running_only(glance: Glance) -> float | None:
+    """Requests in the batches."""
+    return None if glance.scraped.observed_at is None and glance.current else glance.scraped.running
+
+
+def saturation(kv_tokens: int) -> Callable[[Glance], float | None]:
+    """Of the llm-d endpoint picker: mean over pods of the worse of waiting / 5 and cache use / 0.8; no pod counts 1."""
+
+    def read(glance: Glance) -> float | None:
+        each = [
+            max(page.values[WAITING] / 5.0, page.values[KV_USED] / kv_tokens / 0.8)
+            for page in glance.staying(glance.pages)
+        ]
+        return float(sum(each) / len(each)) if each else 1.0
+
+    return read
+
+
 class HorizontalPodAutoscaler:
-    """Scales to metric / target, an average value per pod."""
+    """Scales to metric / target. To be tuned: the target, as a share of the sequences a replica can run."""
 
     period_seconds = _PERIOD_SECONDS
+    GRID: ClassVar[Mapping[str, Sequence[float]]] = {
+        "share": (0.05, 0.1, 0.2, 0.3, 0.45, 0.6),
+        "stabilization_seconds": (60.0, 300.0, 600.0),
+    }
 
     def __init__(
         self,
         *,
-        target: float,
-        metric: Callable[[Glance], float] = running_and_waiting,
-        minimum: int = 1,
-        behaviour: Behaviour | None = None,
-        name: str = "hpa-running+waiting",
+        target: float = 16.0,
+        metrics: Sequence[Metric] | None = None,
+        bounds: Bounds = ANY,
+        behaviour: Behaviour = USUAL,
+        name: str = "hpa",
     ) -> None:
+        """An autoscaler of one service.
+
+        Args:
+            target: running and waiting requests per replica, when `metrics` are not given (16 as in llm-d's guide).
+            metrics: what to scale on.
+            bounds: least and most replicas.
+            behaviour: `spec.behavior`.
+            name: in results.
+        """
         self.name = name
-        self._target = target
-        self._metric = metric
-        self._minimum = minimum
-        self._behaviour = behaviour or Behaviour()
-        self._history: deque[tuple[float, int]] = deque()
+        self._metrics = list(metrics) if metrics is not None else [Metric(running_and_waiting, target)]
+        self._bounds = bounds
+        self._behaviour = behaviour
+        self._recommended = Window(behaviour.stabilization_seconds)
+        self._up, self._down = Window(behaviour.up.seconds), Window(behaviour.down.seconds)
 
     def desired(self, glance: Glance) -> int:
         """One sync of the controller."""
-        current, rules = glance.replicas, self._behaviour
-        if glance.scraped.observed_at is None and not glance.door.held:
-            return current  # no metric: the controller skips the sync
-        value = self._metric(glance)
-        ratio = value / (self._target * max(1, current))
-        wanted = current if abs(ratio - 1.0) <= rules.tolerance else math.ceil(value / self._target)
-        wanted = max(self._minimum, wanted)
-        self._history.append((glance.now, wanted))
-        while self._history[0][0] < glance.now - rules.stabilization_seconds:
-            self._history.popleft()
+        values = [metric.read(glance) for metric in self._metrics]
+        return self.sync(values, current=glance.current, ready=glance.serving, now=glance.now)
+
+    def sync(self, values: Sequence[float | None], *, current: int, ready: int, now: float) -> int:
+        """The count that one sync sets, from a value (or None) for each metric."""
+        if not len(self._recommended):
+            self._recommended.add(now, current)
+        proposals = [
+            self.proposal(metric, value, current=current, ready=ready)
+            for metric, value in zip(self._metrics, values, strict=True)
+            if value is not None
+        ]
+        if not proposals or (len(proposals) < len(values) and max(proposals) < current):
+            return self._bounds.clamp(current)
+        return self.normalized(max(proposals), current=current, now=now)
+
+    def proposal(self, metric: Metric, value: float, *, current: int, ready: int) -> int:
+        """Replicas that one metric asks for (`GetExternalPerPodMetricReplicas`, `GetExternalMetricReplicas`)."""
+        ratio = value / (metric.target * max(1, current)) if metric.average else value / metric.target
+        if abs(ratio - 1.0) <= self._behaviour.tolerance:
+            return current
+        return math.ceil(value / metric.target * (1 if metric.average else ready))
+
+    def normalized(self, wanted: int, *, current: int, now: float) -> int:
+        """After stabilisation, limits of speed and bounds (`normalizeDesiredReplicasWithBehaviors`)."""
+        self._recommended.add(now, wanted)
         if wanted < current:
-            return min(current, max(count for _, count in self._history))
-        most = max(current + rules.up_pods, math.ceil(current * (1 + rules.up_percent / 100)))
-        return min(wanted, most)
+            wanted = min(current, int(max(self._recommended.values())))
+        limited = self._limited(wanted, current, now)
+        count = self._bounds.clamp(limited)
+        if count > current:
+            self._up.add(now, count - current)
+        elif count < current:
+            self._down.add(now, current - count)
+        return count
+
+    def _limited(self, wanted: int, current: int, now: float) -> int:
+        """Limits hold against the count at the start of the period: changes within it are taken back first."""
+        changes = []
+        for rate in (self._behaviour.up, self._behaviour.down):
+            since = now - rate.seconds
+            # A change that is exactly a period old lies outside of it.
+            added = sum(value for at, value in self._up.items() if at > since)
+            removed = sum(value for at, value in self._down.items() if at > since)
+            changes.append(current - added + removed)
+        if wanted > current:
+            return int(min(wanted, max(current, _most(self._behaviour.up, changes[0]))))
+        if wanted < current:
+            return int(max(wanted, min(current, _least(self._behaviour.down, changes[1]))))
+        return wanted
+
+
+def _most(rate: Rate, start: float) -> float:
+    limits = [start + rate.pods] if rate.pods is not None else []
+    if rate.percent is not None:
+        limits.append(math.ceil(start * (1 + rate.percent / 100)))
+    return max(limits, default=math.inf)
+
+
+def _least(rate: Rate, start: float) -> float:
+    limits = [start - rate.pods] if rate.pods is not None else []
+    if rate.percent is not None:
+        limits.append(math.floor(start * (1 - rate.percent / 100)))
+    return min(limits, default=-math.inf)
 
 
 def keda_waiting(*, target: float = 5.0, minimum: int = 1) -> HorizontalPodAutoscaler:
-    """KEDA with the Prometheus scaler on `sum(vllm:num_requests_waiting)`, threshold 5, as in vLLM production-stack.
-
-    KEDA itself activates between 0 and 1 and leaves the rest to an HPA on the average value.
-    """
-    return HorizontalPodAutoscaler(target=target, metric=waiting_only, minimum=minimum, name="keda-waiting")
+    """What KEDA's HPA does with vLLM production-stack's trigger from one replica on; `policies.keda` has all of it."""
+    metric = Metric(waiting_only, target)
+    return HorizontalPodAutoscaler(metrics=[metric], bounds=Bounds(minimum), name="keda-waiting")

@@ -267,3 +267,12 @@ def test_zero_replicas_without_signals_stay_zero() -> None:
 def test_policy_refuses_impossible_bounds(low: int, high: int) -> None:
     with pytest.raises(ValueError, match="min_replicas"):
         Policy(min_replicas=low, max_replicas=high)
+
+
+@pytest.mark.parametrize("why", [{"mode": Mode.PAUSED}, {"foreign": "keda"}])
+def test_what_does_not_act_is_limited_by_nothing(why: dict[str, object]) -> None:
+    """Else a paused service at one of six replicas would be told that it is at its maximum."""
+    policy = replace(POLICY, max_replicas=6, mode=why.get("mode", Mode.AUTO))
+    seen = replace(observation(arrivals=500, running=8), foreign_scaler=why.get("foreign"))
+    decision, _ = decide(policy, seen, warm(arrivals=8, running=8), NOW)
+    assert (decision.replicas, decision.act, decision.limited_by) == (1, False, LimitedBy.NONE)

@@ -216,3 +216,28 @@ async def test_a_new_promise_is_measured_at_once_and_then_now_and_then(world, re
     for _ in range(8):
         await seen.tick()
     assert windows() == ["60s"] * 2 + ["90s"] * 4
+
+
+async def test_counts_by_another_threshold_are_not_this_objectives(world, resource) -> None:
+    """For a window after an edit the gateways' counts hold requests that were judged by the old threshold."""
+
+    def sla(milliseconds: int) -> Manifest:
+        objective = {"metric": "TTFT", "percentile": 99, "thresholdMilliseconds": milliseconds}
+        return {"windowSeconds": 60, "objectives": [objective]}
+
+    def counted(service: str = "chat") -> bool:
+        terms = seen.autoscaler._terms[("team-a", service)]
+        return terms.counted_alike(seen.now)
+
+    seen = world("chat")
+    seen.cache.put(resource("chat", uid="u-chat", version=2, generation=2, sla=sla(2000)))
+    await seen.tick()
+    assert counted()
+    seen.cache.put(resource("chat", uid="u-chat", version=3, generation=3, sla=sla(500)))
+    await seen.tick()
+    assert not counted()
+    seen.cache.put(resource("chat", uid="u-chat", version=4, generation=4, sla=sla(500), replicas=2, scaling=None))
+    await seen.tick()
+    assert not counted(), "an edit of something else changes nothing about it"
+    seen.now += 60
+    assert counted()

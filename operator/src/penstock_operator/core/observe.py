@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock_operator.core import pods as worker_pods
 from penstock_operator.core.handover import foreign_scaler
-from penstock_operator.core.scaling.signals import Key, View, generated, reporting, signal
+from penstock_operator.core.scaling.signals import Key, View, generated, reporting, signal, step_rates
 from penstock_operator.core.scaling.types import Observation, Signal, SignalState
 from penstock_operator.core.status import replacing
 
@@ -85,6 +85,7 @@ def from_view(key: Key, view: View, *, replicas: int, ready: int) -> Observation
         waiting=signal(view, "waiting", key),
         running=running,
         reporting=reporting(view, key),
+        work=step_rates(view, key),
         source_error=view.error,
     )
 

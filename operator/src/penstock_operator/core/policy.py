@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from penstock_operator.api import InferenceServiceSpec
 from penstock_operator.core.scaling.types import Mode, Policy
 from penstock_operator.core.sla import Objective
@@ -29,8 +31,22 @@ def scaling_policy(spec: InferenceServiceSpec) -> Policy | None:
         max_down_step=behavior.scale_down.max_replicas_per_step,
         cost_per_replica_hour=cost_per_replica_hour(spec),
         max_cost_per_hour=None if scaling.budget is None else float(scaling.budget.max_cost_per_hour),
+        tpot_seconds=min(
+            (one.threshold_seconds for one in objectives(spec) if one.metric in ("TPOT", "ITL")), default=None
+        ),
+        max_sequences=_max_sequences(spec.runtime.args or ()),
         **optional,
     )
+
+
+def _max_sequences(args: Sequence[str]) -> int | None:
+    """The value of `--max-num-seqs`, in either spelling, when it is a number."""
+    for number, flag in enumerate(args):
+        name, _, value = flag.partition("=")
+        given = value or next(iter(args[number + 1 : number + 2]), "")
+        if name == "--max-num-seqs" and given.isdigit():
+            return int(given)
+    return None
 
 
 def cost_per_replica_hour(spec: InferenceServiceSpec) -> float | None:

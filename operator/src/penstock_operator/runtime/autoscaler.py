@@ -120,7 +120,7 @@ class Autoscaler:
         self._memory |= await self._remembrance.once(services, gateways=doors.asked, now=now)
         new = any(terms.promise not in self._attainment for _, terms in services)
         if new or now - self._sla_at >= _SLA_PERIOD_SECONDS:
-            await self._measure_sla(services)
+            await self._measure_sla(services, now)
             self._sla_at = now
         elapsed = 0.0 if self._tick_at is None else min(_LONGEST_GAP_SECONDS, max(0.0, now - self._tick_at))
         self._tick_at = now
@@ -155,7 +155,7 @@ class Autoscaler:
         if not isinstance(service, InferenceService):
             return None
         if known is None or known.service is not service:
-            known = self._terms[key] = terms_of(service)
+            known = self._terms[key] = terms_of(service, known, now=self._clock())
         return known
 
     def _outcome(self, key: Key, terms: Terms, sight: Sight, now: float) -> _Outcome | None:
@@ -260,13 +260,14 @@ class Autoscaler:
             return dict(live["learned"]) if live.get("learned") else None
         return {"startupSecondsP90": round(seconds)}
 
-    async def _measure_sla(self, services: list[tuple[Key, Terms]]) -> None:
+    async def _measure_sla(self, services: list[tuple[Key, Terms]], now: float) -> None:
         wanted = [(one.metric, terms.window_seconds) for _, terms in services for one in terms.objectives]
         histograms, judged = await asyncio.gather(self._measure.histograms(wanted), self._measure.judged(wanted))
         found: dict[Promise, list[Attainment] | None] = {}
         async for key, terms in _in_slices(services):
+            counts = judged if terms.counted_alike(now) else {}
             found[terms.promise] = attainment(
-                key, terms.objectives, histograms, window_seconds=terms.window_seconds, judged=judged
+                key, terms.objectives, histograms, window_seconds=terms.window_seconds, judged=counts
             )
         self._attainment = found
 

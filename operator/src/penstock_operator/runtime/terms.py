@@ -22,6 +22,7 @@ class Terms:
         objectives: of the SLA.
         window_seconds: of the SLA; 0 without one.
         price: of one replica per hour; None without one.
+        changed_at: Unix seconds at which a threshold was seen to change, or a namesake to take over; None if never.
     """
 
     service: InferenceService
@@ -29,6 +30,11 @@ class Terms:
     objectives: tuple[Objective, ...]
     window_seconds: int
     price: float | None
+    changed_at: float | None = None
+
+    def counted_alike(self, now: float) -> bool:
+        """Whether all that the gateways counted in the window was judged by the objectives of now."""
+        return self.changed_at is None or now - self.changed_at >= self.window_seconds
 
     @property
     def promise(self) -> Promise:
@@ -36,8 +42,18 @@ class Terms:
         return self.service.metadata.uid, self.service.metadata.generation
 
 
-def terms_of(service: InferenceService) -> Terms:
-    """The terms of a service."""
+def terms_of(service: InferenceService, before: Terms | None = None, *, now: float = 0.0) -> Terms:
+    """The terms of a service.
+
+    Args:
+        service: the resource.
+        before: its terms until now, or those of the namesake that it took over from.
+        now: Unix seconds.
+    """
     spec = service.spec
     window = 0 if spec.sla is None else spec.sla.window_seconds
-    return Terms(service, scaling_policy(spec), objectives(spec), window, cost_per_replica_hour(spec))
+    promised, changed_at = objectives(spec), None
+    if before is not None:
+        same = before.objectives == promised and before.service.metadata.uid == service.metadata.uid
+        changed_at = before.changed_at if same else now
+    return Terms(service, scaling_policy(spec), promised, window, cost_per_replica_hour(spec), changed_at)

@@ -6,6 +6,7 @@ from penstock_lab.simulate.policies.base import Glance
 from penstock_lab.simulate.state import Counter
 from penstock_operator.core.observe import Door, Offered, at_the_door
 from penstock_operator.core.scaling import Decision, Memory, Observation, Policy, Signal, SignalState, decide
+from penstock_operator.core.scaling.stepfit import StepRates
 
 
 class Penstock:
@@ -45,6 +46,15 @@ def _observation(glance: Glance) -> Observation:
         waiting=seen(scraped.waiting),
         running=seen(scraped.running),
         reporting=Signal(SignalState.FRESH, scraped.reporting, glance.now),
+        work=None
+        if state is not SignalState.FRESH
+        else StepRates(
+            steps=scraped.rates[Counter.STEPS],
+            seconds=scraped.rates[Counter.STEP_SECONDS],
+            sequences=scraped.rates[Counter.DECODE_SEQUENCE_STEPS],
+            prefill_tokens=scraped.rates[Counter.PREFILL_TOKENS],
+            generated_tokens=scraped.rates[Counter.GENERATED_TOKENS],
+        ),
     )
     door = glance.door
     offered = Offered(

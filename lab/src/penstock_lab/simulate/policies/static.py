@@ -12,9 +12,9 @@ class Static:
 
     def __init__(self, replicas: int) -> None:
         self.name = f"static-{replicas}"
-        self._replicas = replicas
+        self.replicas = replicas
 
     def desired(self, glance: Glance) -> int:
         """The count."""
         del glance
-        return self._replicas
+        return self.replicas

@@ -1,15 +1,19 @@
 """What one replica carries, in generated tokens per second.
 
-An explicit target wins. Without one the highest rate at which a replica was seen to generate *while requests waited*
-is the capacity: with a queue the engine gives all it has, without one it gives what was asked and proves nothing. A
-margin keeps the replicas off that saturation point.
+An explicit target wins. Without one there are two bounds, and the lower one counts. The first is the load at which a
+step takes as long as the objective on the time per token allows, from the step model that is identified while replicas
+serve. The second is the highest rate at which a replica was seen to generate *while requests waited*: with a queue the
+engine gives all it has, without one it gives what was asked and proves nothing. Both keep a margin.
 """
 
 from __future__ import annotations
 
+from penstock_operator.core.scaling.stepfit import StepFit, sustainable, update
 from penstock_operator.core.scaling.types import Observation, Policy
 
 SATURATION_MARGIN = 0.8
+TAIL_OVER_MEAN = 1.8  # what 99 % of the requests see as their time per token, over the mean step
+LEAST_WINDOWS = 6
 _FOLLOW_DOWN = 0.05
 
 
@@ -34,8 +38,25 @@ def learn_saturation(known: float | None, seen: Observation) -> float | None:
     return known + _FOLLOW_DOWN * (sample - known)
 
 
-def tokens_per_second(policy: Policy, saturation: float | None) -> float | None:
-    """Generated tokens/s that one replica is trusted to carry; None while unknown."""
+def learn_step(fit: StepFit | None, seen: Observation, now: float) -> StepFit | None:
+    """The step model with this tick's window folded in; what is not wholly seen teaches nothing."""
+    if seen.work is None or not seen.reporting.fresh or seen.ready == 0 or seen.reporting.value < seen.ready:
+        return fit
+    return update(fit, seen.work, replicas=seen.ready, now=now)
+
+
+def tokens_per_second(policy: Policy, saturation: float | None, fit: StepFit | None = None) -> float | None:
+    """Generated tokens/s that one replica is trusted to carry; None while unknown.
+
+    Args:
+        policy: an explicit target wins.
+        saturation: what a replica gave with a queue.
+        fit: the step model, which says at what load the time per token reaches its objective.
+    """
     if policy.target_tokens_per_second is not None:
         return policy.target_tokens_per_second
-    return None if saturation is None else SATURATION_MARGIN * saturation
+    known = [] if saturation is None else [SATURATION_MARGIN * saturation]
+    if policy.tpot_seconds is not None and fit is not None and fit.windows >= LEAST_WINDOWS:
+        bound = sustainable(fit, step_seconds=policy.tpot_seconds / TAIL_OVER_MEAN, max_sequences=policy.max_sequences)
+        known += [] if bound is None else [bound]
+    return min(known, default=None)

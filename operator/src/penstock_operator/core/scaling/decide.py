@@ -51,8 +51,9 @@ def decide(policy: Policy, observation: Observation, memory: Memory, now: float)
     elapsed = 0.0 if memory.output.at is None else min(LONGEST_GAP_SECONDS, max(0.0, now - memory.output.at))
     memory = demand.remember(memory, observation, now=now, elapsed_seconds=elapsed)
     saturation = capacity.learn_saturation(memory.saturation_tokens_per_second, observation)
-    memory = replace(memory, saturation_tokens_per_second=saturation)
-    per_replica = capacity.tokens_per_second(policy, saturation)
+    fit = capacity.learn_step(memory.fit, observation, now)
+    memory = replace(memory, saturation_tokens_per_second=saturation, fit=fit)
+    per_replica = capacity.tokens_per_second(policy, saturation, fit)
     idle_since = (memory.idle_since if memory.idle_since is not None else now) if observation.idle else None
     memory = replace(memory, idle_since=idle_since)
     idle_seconds = 0.0 if idle_since is None else now - idle_since
@@ -202,11 +203,19 @@ def _allowed(policy: Policy, seen: Observation, decision: Decision) -> Decision:
             replicas=seen.replicas,
             act=False,
             reason=Reason.PAUSED,
+            limited_by=LimitedBy.NONE,
             message=f"paused; {decision.message}",
         )
     if seen.foreign_scaler is not None:
         message = f"{seen.foreign_scaler} scales this Deployment; remove it or set scaling.mode: Paused"
-        return replace(decision, replicas=seen.replicas, act=False, reason=Reason.FOREIGN_SCALER, message=message)
+        return replace(
+            decision,
+            replicas=seen.replicas,
+            act=False,
+            reason=Reason.FOREIGN_SCALER,
+            limited_by=LimitedBy.NONE,
+            message=message,
+        )
     return replace(decision, act=policy.mode is Mode.AUTO)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from penstock_operator.core.ports import Sample, Unavailable
+from penstock_operator.core.scaling.stepfit import StepRates
 from penstock_operator.core.scaling.types import Signal, SignalState
 
 Key = tuple[str, str]
@@ -21,6 +22,9 @@ QUERIES: Mapping[str, str] = {
     "prompt_tokens": f"sum {_BY} (rate({_W}prompt_tokens_total[{{window}}]))",
     "generated_tokens": f"sum {_BY} (rate({_W}generated_tokens_total[{{window}}]))",
     "steps": f"sum {_BY} (rate({_W}engine_steps_total[{{window}}]))",
+    "step_seconds": f"sum {_BY} (rate({_W}engine_step_seconds_total[{{window}}]))",
+    "decode_sequences": f"sum {_BY} (rate({_W}decode_sequence_steps_total[{{window}}]))",
+    "prefill_tokens": f"sum {_BY} (rate({_W}prefill_tokens_computed_total[{{window}}]))",
     "finished": f"sum {_BY} (rate({_W}requests_finished_total[{{window}}]))",
     "waiting": f"sum {_BY} ({_W}requests_waiting)",
     "running": f"sum {_BY} ({_W}requests_running)",
@@ -113,3 +117,12 @@ def generated(view: View, key: Key, *, running: Signal) -> Signal:
     if seen.fresh and steps.fresh and running.fresh and steps.value == 0 and running.value > 0:
         return Signal(SignalState.CONTRADICTORY, 0.0, seen.observed_at, detail="requests run, no engine makes a step")
     return seen
+
+
+def step_rates(view: View, key: Key) -> StepRates | None:
+    """The sums of the step model; None when any of them is not fresh, as with engines that do not export them."""
+    kinds = ("steps", "step_seconds", "decode_sequences", "prefill_tokens", "generated_tokens")
+    found = [signal(view, kind, key) for kind in kinds]
+    if not all(one.fresh for one in found):
+        return None
+    return StepRates(*(one.value for one in found))

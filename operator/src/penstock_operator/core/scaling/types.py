@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from penstock_operator.core.scaling.stepfit import StepFit, StepRates
+
 # Between two ticks of one service. After a longer time what was remembered says nothing about the time between.
 LONGEST_GAP_SECONDS = 60.0
 
@@ -98,6 +100,8 @@ class Policy:
         max_down_step: most replicas removed by one decision; None = no limit.
         cost_per_replica_hour: price of one replica's accelerators per hour; None = unknown.
         max_cost_per_hour: hard budget; None = none.
+        tpot_seconds: the tightest objective on the time per output token; None without one.
+        max_sequences: requests that a replica runs at once, as far as its arguments say; None = unknown.
     """
 
     min_replicas: int
@@ -111,6 +115,8 @@ class Policy:
     max_down_step: int | None = None
     cost_per_replica_hour: float | None = None
     max_cost_per_hour: float | None = None
+    tpot_seconds: float | None = None
+    max_sequences: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_replicas <= self.max_replicas:
@@ -137,6 +143,7 @@ class Observation:
         running: requests in the running batches.
         held: requests that wait at the gateways; None when no gateway is in the path.
         in_flight: requests that the gateways sent on and that are not finished; None as above.
+        work: rates of the step model's sums, all fresh; None when any is not, or the engine does not export them.
         source_error: why the metrics source gave nothing at all; None when it answered.
     """
 
@@ -155,6 +162,7 @@ class Observation:
     rate_window_seconds: float = 60.0
     held: Signal | None = None
     in_flight: Signal | None = None
+    work: StepRates | None = None
     source_error: str | None = None
 
     def signals(self) -> dict[str, Signal]:
@@ -211,6 +219,7 @@ class Memory:
         saturation_tokens_per_second: most that one replica was seen to generate with requests waiting; None = unseen.
         idle_since: start of the present stretch without any request; None while there are some.
         recommendations: (time, replicas) inside the stabilisation window, oldest first.
+        fit: the step model, as far as it is identified; None while no engine's sums were seen.
     """
 
     arrivals: float | None = None
@@ -218,6 +227,7 @@ class Memory:
     saturation_tokens_per_second: float | None = None
     idle_since: float | None = None
     recommendations: tuple[tuple[float, int], ...] = ()
+    fit: StepFit | None = None
 
 
 @dataclass(frozen=True, slots=True)

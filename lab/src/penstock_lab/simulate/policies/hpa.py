@@ -129,7 +129,8 @@ class HorizontalPodAutoscaler:
         self._bounds = bounds
         self._behaviour = behaviour
         self._recommended = Window(behaviour.stabilization_seconds)
-        self._up, self._down = Window(behaviour.up.seconds), Window(behaviour.down.seconds)
+        longest = max(behaviour.up.seconds, behaviour.down.seconds)
+        self._up, self._down = Window(longest), Window(longest)
 
     def desired(self, glance: Glance) -> int:
         """One sync of the controller."""
@@ -171,18 +172,17 @@ class HorizontalPodAutoscaler:
 
     def _limited(self, wanted: int, current: int, now: float) -> int:
         """Limits hold against the count at the start of the period: changes within it are taken back first."""
-        changes = []
-        for rate in (self._behaviour.up, self._behaviour.down):
-            since = now - rate.seconds
-            # A change that is exactly a period old lies outside of it.
-            added = sum(value for at, value in self._up.items() if at > since)
-            removed = sum(value for at, value in self._down.items() if at > since)
-            changes.append(current - added + removed)
+        rules = self._behaviour
         if wanted > current:
-            return int(min(wanted, max(current, _most(self._behaviour.up, changes[0]))))
+            return int(min(wanted, max(current, _most(rules.up, self._before(current, now - rules.up.seconds)))))
         if wanted < current:
-            return int(max(wanted, min(current, _least(self._behaviour.down, changes[1]))))
+            return int(max(wanted, min(current, _least(rules.down, self._before(current, now - rules.down.seconds)))))
         return wanted
+
+    def _before(self, current: int, since: float) -> float:
+        """The count at a time: a change that is exactly as old lies before it."""
+        added = sum(value for at, value in self._up.items() if at > since)
+        return current - added + sum(value for at, value in self._down.items() if at > since)
 
 
 def _most(rate: Rate, start: float) -> float:

@@ -21,6 +21,7 @@ from penstock_lab.simulate.policies.ray_serve import Delay
 from penstock_lab.simulate.policies.skyserve import Hysteresis
 from penstock_lab.simulate.policies.wva import Analyzer, Engine, Replica
 from penstock_lab.simulate.policies.wva1 import judged
+from penstock_lab.simulate.policies.wva_queueing import Queue
 
 
 def hpa(*, behaviour: Behaviour | None = None, least: int = 1, most: int = 1000) -> HorizontalPodAutoscaler:
@@ -474,6 +475,37 @@ def test_skyserve_counts_decisions_in_one_direction() -> None:
     assert [hysteresis.follow(1, target=5) for _ in range(59)] == [5] * 59
     assert hysteresis.follow(5, target=5) == 5
     assert [hysteresis.follow(1, target=5) for _ in range(60)][-1] == 1
+
+
+def test_wva_queueing_with_one_in_service_is_the_known_queue() -> None:
+    """M/M/1 with 100 places to wait, whose mean is known in closed form."""
+    profile = Profile("one", StepModel(0.01, 0.0, 0.0, 1e-4, 0.0), 100_000, 1, 2048, 1, 60.0, "made up")
+    queue = Queue(profile, 100, 10)
+    rates = queue.rates()
+    service = queue.prefill(1) + 10 * queue.decode(1)
+    assert rates == pytest.approx([1 / service])
+    load, places = 0.8, 101
+    ttft, itl = queue.means(load / service, rates)
+    inside = load / (1 - load) - (places + 1) * load ** (places + 1) / (1 - load ** (places + 1))
+    taken = load / service * (1 - load**places * (1 - load) / (1 - load ** (places + 1)))
+    busy = taken * service
+    own = queue.prefill(busy)
+    assert itl == pytest.approx((service - own) / 10)
+    assert ttft == pytest.approx(inside / taken - service + own + itl)
+
+
+@pytest.mark.parametrize(("ttft", "itl"), [(2.0, 0.05), (0.2, 0.05), (2.0, 0.015), (1e9, 1e9)])
+def test_wva_queueing_finds_the_largest_rate_under_both_targets(ttft: float, itl: float) -> None:
+    """TestQueueAnalyzer_Size, and TestBuildModel: a rate is positive and below the fastest service."""
+    profile = Profile("facts", StepModel(0.01, 5e-5, 3e-8, 4e-5, 0.0), 600_000, 256, 8192, 1, 60.0, "made up")
+    queue = Queue(profile, 500, 150)
+    most, rates = queue.most(ttft=ttft, itl=itl), queue.rates()
+    assert 0 < most < rates[-1]
+    first, between = queue.means(most, rates)
+    assert first <= ttft
+    assert between <= itl
+    first, between = queue.means(min(most * 1.02, rates[-1]), rates)
+    assert first > ttft or between > itl or most > 0.99 * rates[-1]
 
 
 def test_a_desired_count_through_the_hpa_is_the_count() -> None:

@@ -31,6 +31,7 @@ from penstock_lab.simulate.policies.skyserve import SkyServe
 from penstock_lab.simulate.policies.static import Static
 from penstock_lab.simulate.policies.wva import Wva
 from penstock_lab.simulate.policies.wva1 import WvaV1
+from penstock_lab.simulate.policies.wva_queueing import WvaQueueing
 from penstock_lab.simulate.score import Objectives
 from penstock_operator.core.scaling import Policy as Terms
 
@@ -107,6 +108,18 @@ def _wva_v1(case: Case) -> Policy:
     return WvaV1(profile=case.profile, bounds=case.bounds, name=case.name, **_only(case.settings, *WvaV1.GRID))
 
 
+def _wva_queueing(case: Case) -> Policy:
+    tighten = case.settings.get("tighten", 1.0)
+    return WvaQueueing(
+        profile=case.profile,
+        ttft=case.objectives.ttft_seconds * tighten,
+        itl=case.objectives.tpot_seconds * tighten,
+        bounds=case.bounds,
+        name=case.name,
+        **_only(case.settings, "stabilization_seconds"),
+    )
+
+
 def _dynamo(target: Target, *, throughput: bool) -> Callable[[Case], Policy]:
     def make(case: Case) -> Policy:
         tighten = case.settings.get("tighten", 1.0)
@@ -173,7 +186,13 @@ def _sky(case: Case) -> Policy:
 
 
 def _penstock(case: Case) -> Policy:
-    return Penstock(Terms(min_replicas=case.bounds.minimum, max_replicas=case.bounds.maximum))
+    terms = Terms(
+        min_replicas=case.bounds.minimum,
+        max_replicas=case.bounds.maximum,
+        tpot_seconds=case.objectives.tpot_seconds,
+        max_sequences=case.profile.max_num_seqs,
+    )
+    return Penstock(terms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +213,7 @@ _ENTRIES: Mapping[str, _Entry] = MappingProxyType(
         "aibrix-apa-shipped": _Entry(_apa(shipped=True), Apa.GRID),
         "keda-epp": _Entry(_keda_epp, HorizontalPodAutoscaler.GRID),
         "wva-v1": _Entry(_wva_v1, WvaV1.GRID),
+        "wva-queueing": _Entry(_wva_queueing, WvaQueueing.GRID),
         "dynamo-load": _Entry(_dynamo(Target.SLA, throughput=False), Dynamo.GRID),
         "dynamo-throughput": _Entry(_dynamo(Target.OFF, throughput=True), {"tighten": Dynamo.GRID["tighten"]}),
         "dynamo-easy": _Entry(_dynamo(Target.THROUGHPUT, throughput=False), {}),

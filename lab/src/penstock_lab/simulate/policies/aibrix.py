@@ -95,7 +95,7 @@ class Apa:
 
     period_seconds = 10.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "share": (0.05, 0.1, 0.2, 0.3, 0.45, 0.6),
+        "share": (0.06, 0.1, 0.15, 0.2, 0.3, 0.45),
         "window_seconds": (30.0, 60.0, 180.0),
     }
 
@@ -156,7 +156,7 @@ class AibrixKpa:
 
     period_seconds = 10.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "share": (0.05, 0.1, 0.2, 0.3, 0.45, 0.6),
+        "share": (0.06, 0.1, 0.15, 0.2, 0.3, 0.45),
         "stable_seconds": (60.0, 180.0, 600.0),
     }
 

@@ -20,8 +20,8 @@ class Keda:
 
     period_seconds = 15.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "target": (0.5, 1.0, 2.0, 5.0, 10.0, 20.0),
-        "stabilization_seconds": (300.0, 600.0, 1800.0),
+        "target": (0.1, 0.25, 0.5, 1.0, 5.0, 20.0),
+        "stabilization_seconds": (300.0, 900.0, 1800.0),
     }
 
     def __init__(

@@ -46,7 +46,7 @@ class RayServe:
 
     period_seconds = 10.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "share": (0.05, 0.1, 0.2, 0.3, 0.45, 0.6),
+        "share": (0.06, 0.1, 0.15, 0.2, 0.3, 0.45),
         "down_seconds": (120.0, 300.0, 600.0),
     }
 

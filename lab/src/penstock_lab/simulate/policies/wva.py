@@ -24,6 +24,7 @@ from penstock_lab.simulate.state import Counter
 
 _PEAK_SECONDS = 60.0
 _ROLLING = 10
+_DOWN_TO_UP = 0.70 / 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +120,11 @@ class Analyzer:
 
 
 class Wva:
-    """WVA V2 on its HPA. To be tuned: the utilisation to scale up at (down 0.15 below), and the HPA's memory."""
+    """WVA V2 on its HPA. To be tuned: the utilisation to scale up at (down in proportion), and the HPA's memory."""
 
     period_seconds = 15.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "up": (0.15, 0.25, 0.4, 0.55, 0.7, 0.85),
+        "up": (0.1, 0.15, 0.2, 0.3, 0.5, 0.85),
         "stabilization_seconds": (0.0, 240.0, 600.0),
     }
 
@@ -143,7 +144,7 @@ class Wva:
         Args:
             profile: gives what `cache_config_info` and the engine's arguments give.
             up: `scaleUpThreshold`.
-            down: `scaleDownBoundary`; None = 0.15 below `up` (upstream: 0.85 and 0.70).
+            down: `scaleDownBoundary`; None = in upstream's ratio to `up` (0.70 to 0.85).
             stabilization_seconds: of the HPA's scale-down.
             shipped: keep the HPA's tolerance, which swallows small changes of a large count.
             bounds: of the HPA.
@@ -151,7 +152,7 @@ class Wva:
         """
         self.name = name
         engine = Engine(profile.kv_tokens, profile.max_num_batched_tokens, profile.max_num_seqs)
-        self._analyzer = Analyzer(engine, Thresholds(up=up, down=max(0.05, up - 0.15) if down is None else down))
+        self._analyzer = Analyzer(engine, Thresholds(up=up, down=up * _DOWN_TO_UP if down is None else down))
         self._actuator = actuator(stabilization_seconds=stabilization_seconds, shipped=shipped, bounds=bounds)
         self._last: int | None = None
 

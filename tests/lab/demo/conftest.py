@@ -55,7 +55,9 @@ def change(at: float, before: int, after: int, message: str = "15.10 req/s x 63.
 
 
 def outcome(error: str | None = None, *, at: float = 0.0, phase: str = "quiet", ttft: float = 0.1) -> Outcome:
-    return Outcome(at=at, phase=phase, error=error, ttft_seconds=ttft, e2e_seconds=1.0, tokens=32, attempts=1)
+    return Outcome(
+        at=at, phase=phase, error=error, ttft_seconds=ttft, last_seconds=1.0, e2e_seconds=1.0, tokens=32, attempts=1
+    )
 
 
 def record(ready: Sequence[int], outcomes: Sequence[Outcome], **parts: Any) -> Record:

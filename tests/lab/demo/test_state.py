@@ -32,7 +32,7 @@ def test_a_recorded_page_is_read(page: dict[str, Any]) -> None:
     state, service = read(page), page["services"][0]
     assert state.replicas.ready == service["replicas"]["ready"] > 1
     assert state.load.offered_tokens_per_second == service["load"]["offered_tokens_per_second"] > 0
-    assert state.capacity_tokens_per_second == 250 * state.replicas.ready
+    assert state.capacity_tokens_per_second == 250 * (state.replicas.ready - state.replicas.draining)
     assert [one.name for one in state.objectives] == ["TTFT p99", "TPOT p99"]
     assert state.replicas.held == round(service["cost"]["per_hour"] / 2.5)
     assert state.changes

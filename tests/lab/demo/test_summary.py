@@ -2,21 +2,26 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from penstock_lab.demo.closing import summary
+from penstock_lab.demo.record import Sample
 from penstock_lab.demo.story import verdicts
 from penstock_lab.demo.summary import Result
-from penstock_lab.load.outcome import Outcome
+from penstock_lab.load.outcome import Outcome, percentile
 
 Finished = Callable[..., Result]
 GOOD = (1, 1, 4, 4, 1)
 
 
-def outcome(error: str | None = None, *, ttft: float = 0.1, tokens: int = 32) -> Outcome:
-    return Outcome(at=0.0, phase="quiet", error=error, ttft_seconds=ttft, e2e_seconds=1.0, tokens=tokens, attempts=1)
+def outcome(error: str | None = None, *, ttft: float = 0.1, tokens: int = 32, attempts: int = 1) -> Outcome:
+    return Outcome(
+        at=0.0, phase="quiet", error=error, ttft_seconds=ttft, last_seconds=0.72, e2e_seconds=1.0, tokens=tokens,
+        attempts=attempts,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -24,13 +29,23 @@ def outcome(error: str | None = None, *, ttft: float = 0.1, tokens: int = 32) ->
     [
         ([outcome()], GOOD, None),
         ([outcome(), outcome("broken stream")], GOOD, "1 of 2 requests failed, the first with: broken stream"),
+        ([outcome(), outcome(attempts=2)], GOOD, "1 of 2 requests were answered only when asked again"),
         ([], GOOD, "no request was sent"),
         ([outcome()], (1, 1, 1), "it did not scale up"),
         ([outcome()], (1, 4, 4), "it did not scale down"),
         ([outcome()], (3, 4, 1), "it did not begin with one replica"),
         ([outcome()], (), "it did not scale down"),
     ],
-    ids=["good", "a failed request", "no request", "never up", "never down", "began with three", "nothing seen"],
+    ids=[
+        "good",
+        "a failed request",
+        "a retried one",
+        "no request",
+        "never up",
+        "never down",
+        "began with three",
+        "nothing seen",
+    ],
 )
 def test_the_verdict(
     finished: Finished, outcomes: Sequence[Outcome], ready: tuple[int, ...], problem: str | None, tmp_path: Path
@@ -77,6 +92,37 @@ def test_the_sla_is_judged_apart_from_the_demo(
     assert told.good is met
     assert ("MISSED" in told.text) is not met
     assert bool(result.problems()) == any(one.error for one in outcomes), "a missed SLA alone fails nothing"
+
+
+def test_time_per_token_ends_with_the_last_token(finished: Finished) -> None:
+    """The stream ended later."""
+    assert outcome().tpot_seconds == pytest.approx(0.62 / 31)
+    assert finished(GOOD, [outcome()]).to_json()["requests"]["tpot_p99_seconds"] == pytest.approx(0.02)
+
+
+def test_percentiles_are_nearest_ranks() -> None:
+    values = [float(value) for value in range(1, 101)]
+    assert [percentile(values, share) for share in (0.0, 0.5, 0.99, 1.0)] == [1, 50, 99, 100]
+    assert percentile([], 0.5) is None
+
+
+def test_what_was_not_asked_or_not_priced_is_unknown_and_not_perfect(finished: Finished) -> None:
+    result = replace(finished(GOOD, [outcome(ttft=50.0)], objectives=[], cost=None), price=0.0)
+    found = result.to_json()
+    assert found["cost"] is None
+    assert found["requests"]["ttft_attainment"] is found["requests"]["tpot_attainment"] is None
+    assert not any("example's price" in line for line in summary(result, written=[]))
+
+
+def test_a_silent_operator_leaves_no_accelerator_uncounted(finished: Finished) -> None:
+    """What it said last is taken to hold, and that is said."""
+    result = finished((4,))
+    state = result.record.samples[0].state
+    result.record.take(Sample(100.0, replace(state, at=state.at + 100)))
+    assert result.accelerator_hours == pytest.approx(400 / 3600)
+    assert result.to_json()["operator_silent_seconds"] == 100.0
+    assert any("did not answer for 100 s" in line for line in summary(result, written=[]))
+    assert not any("did not answer" in line for line in summary(finished(), written=[]))
 
 
 def test_short_answers_do_not_count_for_time_per_token(finished: Finished) -> None:

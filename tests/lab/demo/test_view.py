@@ -74,6 +74,7 @@ def test_numbers_that_are_not_known_are_question_marks(finished: Callable[..., R
     text = "\n".join(shown(Screen(scenario, nothing.record, 5.0, 0.0), 80, 24))
     assert "offered ?  served ?  capacity ?" in text
     assert "none yet" in text
+    assert "? so far" in text
 
 
 def test_before_the_operators_first_word(scenario: Scenario) -> None:

@@ -12,9 +12,13 @@ from click.testing import CliRunner
 from events import DONE, event, text
 from oddserver import CARD
 from penstock_lab.load.cli import load
+from penstock_lab.load.plot import draw
 from worker_process import free_ports
 
 TRACE = "timestamp,prompt_tokens,output_tokens\n" + "".join(f"{at / 10},{at + 20},{at % 4 + 2}\n" for at in range(20))
+SERIES = (
+    "second", "sent", "answered", "failed", "in_flight", "output_tokens", "ttft_p50_seconds", "ttft_p99_seconds",
+)  # fmt: skip
 FAST = ("--rate", "20", "--duration", "1", "--prompt-tokens", "8:24", "--output-tokens", "3", "--quiet")
 
 
@@ -182,6 +186,32 @@ async def test_a_trace_is_replayed(serve, tmp_path):
     bodies = [json.loads(each.body) for each in server.calls]
     assert sorted(len(body["prompt"]) for body in bodies) == list(range(25, 40))
     assert {body["max_tokens"] for body in bodies} == {2, 3, 4, 5}
+
+
+async def test_the_window_of_a_trace_is_what_is_measured(serve, tmp_path):
+    """Nothing comes in its last part, which is part of the rate all the same."""
+    _server, url = await serve(answer)
+    trace = tmp_path / "trace.csv"
+    trace.write_text(TRACE)
+    window = ("--trace", trace, "--start", "1", "--end", "5", "--speed", "2", "--max-lag", "5s")
+    found = await invoke("--url", url, *window, "--probe-timeout", "0", "--out", tmp_path, "--quiet")
+    assert found.exit_code == 0, found.output
+    report = json.loads((tmp_path / "result.json").read_text())
+    assert report["meta"]["measured_seconds"] == 2.0
+    assert report["rates"]["offered_requests_per_second"] == 5.0
+
+
+async def test_a_hostile_model_name_harms_neither_terminal_nor_picture(serve, tmp_path):
+    _server, url = await serve(answer)
+    name = "a$\\frac$b\x1b]0;pwned\x07"
+    arguments = ("--url", url, "--model", name, *FAST, "--max-lag", "5s", "--probe-timeout", "0")
+    found = await invoke(*arguments)
+    assert found.exit_code == 2
+    assert "\x1b" not in found.stderr
+    assert "\\x1b]0;pwned\\x07: the endpoint does not list it" in found.stderr
+    report = {"series": {key: [] for key in SERIES}, "meta": {"model": name, "url": url}, "objectives": {}}
+    draw(report, tmp_path / "load.png")
+    assert (tmp_path / "load.png").stat().st_size > 1000
 
 
 def test_the_card_of_the_odd_server_is_a_list_of_models():

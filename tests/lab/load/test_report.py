@@ -1,22 +1,26 @@
 """Figures of a load with known outcomes."""
 
 import csv
+import io
 import json
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from penstock_lab.load.arrivals import Process, steps
 from penstock_lab.load.exchange import Answer, FailedError
 from penstock_lab.load.files import write_json, write_requests
 from penstock_lab.load.histogram import Histogram
-from penstock_lab.load.ledger import Ledger
+from penstock_lab.load.ledger import GIVEN_UP, TIMED_OUT, Ledger
 from penstock_lab.load.lengths import Uniform
 from penstock_lab.load.quantiles import of_histogram, of_values, wilson
+from penstock_lab.load.rank import nearest_rank
 from penstock_lab.load.report import Judgement, Objectives, result
 from penstock_lab.load.schedule import Phase
+from penstock_lab.load.table import show
 from penstock_lab.load.workload import Workload, draw
 from penstock_lab.traces.request import Arrays, TraceRequest, arrays
 
@@ -134,6 +138,104 @@ def test_a_generator_that_fell_behind_says_so():
     assert not found["valid"]
     assert "requests left up to 3000 ms late" in found["problems"][0]
     assert "too many open files" in found["problems"][1]
+
+
+def shown(found):
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    show(found, console)
+    return console.file.getvalue()
+
+
+def given_up(ledger, number, *, waited, tokens=0, reason=GIVEN_UP):
+    """A request whose end nobody saw."""
+    due = START + ledger.due[number]
+    ledger.leave(number, 0.0)
+    answer = Answer()
+    for token in range(tokens):
+        answer.take({"choices": [{"text": "x"}]}, due + 0.1 + 0.01 * token)
+    ledger.end(number, answer, start=START, now=due + waited, error=FailedError(reason, "no end"))
+
+
+def test_percentiles_know_of_the_requests_that_were_given_up():
+    """Eight answers in 0.1 s and two that nobody waited for are no load with a p99 of 0.1 s."""
+    ledger, work = make(*range(10))
+    for number in range(8):
+        ended(ledger, number, ttft=0.1, gap=0.001)
+    given_up(ledger, 8, waited=3.0)
+    given_up(ledger, 9, waited=2.0, tokens=3)
+    found = report(ledger, work, e2e=1.0)
+    first, whole = found["latency"]["ttft_seconds"], found["latency"]["e2e_seconds"]
+    assert (first["count"], first["unfinished"]) == (10, 1)
+    assert first["p50"] == first["p90"] == pytest.approx(0.1)
+    assert first["p99"] == first["max"] == pytest.approx(3.0)
+    assert first["at_least"] == ["mean", "p95", "p99", "p99.9", "max"]
+    assert (whole["p90"], whole["p99"], whole["unfinished"]) == (pytest.approx(2.0), pytest.approx(3.0), 2)
+    assert whole["at_least"] == ["mean", "p90", "p95", "p99", "p99.9", "max"]
+    assert found["latency"]["tpot_seconds"]["p99"] == pytest.approx(1.9 / 19)
+    assert "p99" in found["latency"]["tpot_seconds"]["at_least"]
+    assert found["objectives"]["all"]["attainment"] == 0.8
+    assert not found["valid"]
+    assert "2 requests had not ended" in found["problems"][0]
+    assert "--drain" in found["problems"][0]
+    assert found["series"]["ttft_p99_seconds"][8] == pytest.approx(3.0)
+    text = shown(found)
+    assert "100.0 │ ≥3,000.0" in text, "p90 is exact, p95 is not"
+
+
+def test_a_bound_that_is_below_what_came_still_marks_what_it_could_exceed():
+    """Given up after 0.05 s, so it may have been the slowest of all."""
+    ledger, work = make(1.0, 2.0)
+    ended(ledger, 0, ttft=0.1)
+    given_up(ledger, 1, waited=0.05)
+    first = report(ledger, work)["latency"]["ttft_seconds"]
+    assert (first["p50"], first["max"]) == (pytest.approx(0.05), pytest.approx(0.1))
+    assert first["at_least"] == ["mean", "min", "p50", "p90", "p95", "p99", "p99.9", "max"]
+
+
+def test_a_timeout_is_a_failure_and_a_lower_bound():
+    ledger, work = make(1.0, 2.0)
+    ended(ledger, 0)
+    given_up(ledger, 1, waited=60.0, reason=TIMED_OUT)
+    found = report(ledger, work)
+    assert found["valid"]
+    assert found["latency"]["ttft_seconds"]["max"] == 60.0
+    assert "max" in found["latency"]["ttft_seconds"]["at_least"]
+
+
+def test_an_interrupted_load_is_not_valid():
+    ledger, work = make(1.0, 2.0)
+    ended(ledger, 0)
+    found = result(ledger, work, Judgement(), meta={"interrupted": True})
+    assert not found["valid"]
+    assert "interrupted: 1 of 2 requests were sent" in found["problems"][0]
+
+
+def test_a_stall_of_the_generator_counts_as_often_as_it_would_have_been_seen():
+    """Ten seconds in ten minutes are more than one sample in a hundred."""
+    ledger, _work = make(1.0)
+    for _ in range(11_800):
+        ledger.woke(0.001)
+    ledger.woke(10.0)
+    assert ledger.loop_lag.count == 11_800 + 200
+    assert ledger.loop_lag.quantile(0.99) > 3.0
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "rank"), [(0.99, 100, 99), (0.5, 100, 50), (0.999, 1000, 999), (1.0, 7, 7), (0.0, 7, 1)]
+)
+def test_nearest_rank(share, count, rank):
+    assert nearest_rank(share, count) == rank
+    percentile = share * 100
+    if percentile in (50.0, 99.0, 99.9):
+        assert of_values(np.arange(1.0, count + 1))[f"p{percentile:g}"] == rank
+
+
+def test_what_an_endpoint_says_cannot_drive_the_terminal():
+    ledger, work = make(1.0)
+    ended(ledger, 0, tokens=0, error=FailedError("failed: http 500", "bad \x1b]0;pwned\x07 \x9b2J thing"))
+    text = shown(report(ledger, work))
+    assert not {"\x1b", "\x07", "\x9b"} & set(text)
+    assert "bad \\x1b]0;pwned\\x07 \\x9b2J thing" in text
 
 
 def test_phases_are_told_apart():

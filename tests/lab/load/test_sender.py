@@ -77,6 +77,10 @@ async def test_what_has_no_end_is_given_up_after_the_drain(serve, bench):
     (reason,) = found["failures"]
     assert reason == "failed: given up at the end"
     assert "--drain" in found["failures"][reason]["example"]
+    assert not run.report["valid"]
+    assert run.report["latency"]["e2e_seconds"]["min"] >= 0.2
+    assert "p50" in run.report["latency"]["e2e_seconds"]["at_least"]
+    assert run.report["latency"]["itl_seconds"]["count"] == 10, "the gap in which each was given up"
     assert not [task for task in asyncio.all_tasks() if "Sender" in str(task.get_coro())]
 
 
@@ -110,6 +114,7 @@ async def test_an_interrupted_load_still_reports(serve, bench):
         patch.setattr(Sender, "run", remember)
         report = (await bench(url).run(load(50, 60.0))).report
     assert report["meta"]["interrupted"]
+    assert not report["valid"]
     assert 5 <= report["requests"]["sent"] < 100
     assert report["requests"]["not_sent"] == 3000 - report["requests"]["sent"]
     assert report["meta"]["measured_seconds"] < 10

@@ -25,7 +25,7 @@ from penstock_lab.demo.errors import DemoError
 from penstock_lab.demo.run import make_ready, observe_pace, perform
 from penstock_lab.demo.scenario import EXAMPLE, Scenario
 from penstock_lab.demo.settings import Settings
-from penstock_lab.demo.stage import Stage, stage
+from penstock_lab.demo.stage import Stage, how_to_end, is_up, stage
 from penstock_lab.demo.story import BANNER, tell
 from penstock_lab.demo.summary import Result
 from penstock_lab.install import InstallError
@@ -35,6 +35,7 @@ from penstock_lab.report import write_html, write_png
 _ROOT = Path(penstock_lab.__file__).resolve().parents[3]
 _FAILURES = (DemoError, ClusterError, KubectlError, InstallError)
 _INTERRUPTED = 130
+_REPORT, _PICTURE, _SUMMARY = "report.html", "report.png", "summary.json"
 
 
 @click.command()
@@ -53,8 +54,11 @@ def demo(out: Path | None, name: str, keep: bool, plain: bool) -> None:
     scenario = Scenario(examples=examples, out=(out or Path("out") / name).absolute(), name=name)
     try:
         scenario.out.mkdir(parents=True, exist_ok=True)
+        for old in (_REPORT, _PICTURE, _SUMMARY):  # what is there after a run that fails must not be of one that passed
+            (scenario.out / old).unlink(missing_ok=True)
     except OSError as error:
-        raise click.ClickException(f"--out {scenario.out}: {error.strerror}; name a folder that can be made") from error
+        fix = "name a folder that can be made and written"
+        raise click.ClickException(f"--out {scenario.out}: {error.strerror}; {fix}") from error
     click.echo(f"Penstock {version('penstock')} demo: 4 to 6 minutes; everything runs on this machine")
     click.echo(BANNER)
     try:
@@ -64,7 +68,8 @@ def demo(out: Path | None, name: str, keep: bool, plain: bool) -> None:
         click.echo(f"DEMO FAILED: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        click.echo("\ninterrupted; nothing is left running", err=True)
+        left = f"left running; end it with\n  {how_to_end(name)}" if is_up(name) else "nothing is left running"
+        click.echo(f"\ninterrupted; {left}", err=True)
         sys.exit(_INTERRUPTED)
     sys.exit(0 if passed else 1)
 
@@ -75,8 +80,8 @@ def _run(scenario: Scenario, *, keep: bool, plain: bool) -> bool:
         result = _perform(staged, scenario, plain=plain, began=began)
         report = tell(result)
         written = [
-            write_html(report, scenario.out / "report.html"),
-            write_png(report, scenario.out / "report.png"),
+            write_html(report, scenario.out / _REPORT),
+            write_png(report, scenario.out / _PICTURE),
             result.write(scenario.out),
         ]
         for line in closing.summary(result, written=written):

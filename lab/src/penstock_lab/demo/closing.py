@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from penstock_lab.demo.scenario import NAMESPACE, PROFILE, SERVICE
-from penstock_lab.demo.stage import own_folder
+from penstock_lab.demo.stage import how_to_end, own_folder
 from penstock_lab.demo.story import verdicts
 from penstock_lab.demo.summary import Result
 
@@ -27,6 +27,10 @@ def summary(result: Result, *, written: Sequence[Path]) -> list[str]:
     hours, spent = result.accelerator_hours, data["cost"]
     money = f", {result.currency} {spent:.2f} at the example's price" if result.price else ""
     lines.append(f"    {hours:.3f} GPU-hours{money}; {result.peak} replicas at most.")
+    if silent := result.record.silent_seconds:
+        lines.append(
+            f"    The operator did not answer for {silent:.0f} s; the replicas it told of last count for them."
+        )
     lines += ["", "Written"]
     lines += [f"  {_relative(path)}" for path in written]
     lines += ["", "DEMO FAILED" if result.problems() else "DEMO PASSED: scaled up and down, no request failed"]
@@ -52,7 +56,7 @@ def next_steps(*, name: str, gateway: str, operator: str) -> list[str]:
         f"  curl {gateway}/v1/completions -d '{body}'",
         f"  open {operator}/ in a browser: the same, live, for every service",
         "and to end it:",
-        f"  {folder}/penstock cluster down --name {name}",
+        f"  {how_to_end(name)}",
     ]
 
 

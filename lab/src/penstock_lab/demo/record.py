@@ -13,7 +13,7 @@ from penstock_lab.demo.state import Change, State
 from penstock_lab.load.outcome import Outcome, percentile
 from penstock_lab.load.schedule import Planned
 
-_LONGEST_GAP_SECONDS = 10.0
+_SILENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,9 @@ class Record:
     def accelerator_hours(self, *, accelerators: int) -> float:
         """Integral over the samples of what was held, pods that load or drain included.
 
+        What was held last is taken to be held until the operator speaks again; `silent_seconds` tells how long that
+        was.
+
         Args:
             accelerators: per replica.
         """
@@ -106,7 +109,12 @@ class Record:
 
     def _intervals(self) -> Iterator[tuple[Sample, float]]:
         for before, after in zip(self.samples, self.samples[1:], strict=False):
-            yield before, min(_LONGEST_GAP_SECONDS, after.at - before.at)
+            yield before, after.at - before.at
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long the operator did not answer, in stretches of ten seconds and more."""
+        return sum(seconds for _before, seconds in self._intervals() if seconds >= _SILENCE_SECONDS)
 
 
 def measured(outcome: Outcome, metric: str) -> float | None:

@@ -114,7 +114,7 @@ async def perform(stage: Stage, scenario: Scenario, display: Display, *, price: 
         record.begin(datetime.now(UTC).timestamp())
         tasks.append(asyncio.create_task(_draw(display, record, observer, price), name="draw"))
         await client.run(
-            record.planned, pick=_in_turn(stage.gateways), model=SERVICE, on_outcome=record.outcomes.append
+            record.planned, pick=_in_turn(stage.gateways), model=SERVICE, attempts=1, on_outcome=record.outcomes.append
         )
         await observer.until(_alone, seconds=scenario.scale_down_deadline_seconds)
         display.show(record, at=observer.at, price=price)

@@ -78,15 +78,25 @@ def refuse_if_up(name: str) -> None:
     Raises:
         StageError: it does; the message says how to end it.
     """
+    if is_up(name):
+        raise StageError(
+            f"a cluster {name} is up already, perhaps from an earlier `make demo` with KEEP=1. End it with\n"
+            f"  {how_to_end(name)}\nor run this one beside it:\n  make demo DEMO_ARGS='--name={name}-2'"
+        )
+
+
+def is_up(name: str) -> bool:
+    """Whether a cluster of this name runs."""
     try:
         LocalCluster(name).status()
     except NotRunningError:
-        return
-    raise StageError(
-        f"a cluster {name} is up already, perhaps from an earlier `make demo` with KEEP=1. End it with\n"
-        f"  {own_folder()}/penstock cluster down --name {name}\nor run this one beside it:\n"
-        f"  make demo DEMO_ARGS='--name={name}-2'"
-    )
+        return False
+    return True
+
+
+def how_to_end(name: str) -> str:
+    """The command that takes a cluster down."""
+    return f"{own_folder()}/penstock cluster down --name {name}"
 
 
 def own_folder() -> Path:

@@ -134,9 +134,9 @@ class State:
 
     @property
     def capacity_tokens_per_second(self) -> float | None:
-        """Of all ready replicas together."""
+        """Of all ready replicas that stay; one that drains takes no new requests."""
         one = self.capacity_per_replica
-        return None if one is None else one * self.replicas.ready
+        return None if one is None else one * self.replicas.serving
 
     @property
     def utilisation(self) -> float | None:

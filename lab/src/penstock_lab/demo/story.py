@@ -122,8 +122,9 @@ def _demand(result: Result) -> Plot:
             Series("served", _over(samples, lambda one: one.state.load.served_tokens_per_second), tone="purple"),
             Series("capacity of ready replicas", _over(samples, _capacity), kind="step", tone="green"),
         ],
-        note="Capacity is what the example trusts the ready replicas with. Where demand is above it, requests may "
-        "queue. A decision (dotted line, numbered as in the table) lifts it once the new replicas have started.",
+        note="Capacity is what the example trusts the ready replicas with, those that drain left out. Where demand is "
+        "above it, requests may queue. A decision (dotted line, numbered as in the table) lifts it once the new "
+        "replicas have started.",
     )
 
 

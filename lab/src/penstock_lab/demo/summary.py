@@ -103,6 +103,8 @@ class Result:
         errors = [outcome.error for outcome in outcomes if outcome.error is not None]
         if errors:
             found.append(f"{len(errors)} of {len(outcomes)} requests failed, the first with: {errors[0]}")
+        if again := sum(outcome.attempts > 1 for outcome in outcomes):
+            found.append(f"{again} of {len(outcomes)} requests were answered only when asked again")
         if not outcomes:
             found.append("no request was sent")
         elif len(outcomes) < len(self.record.planned):
@@ -147,7 +149,8 @@ class Result:
             "attainment": [item.to_json() for item in self.attained()],
             "peak_ready_replicas": self.peak,
             "gpu_hours": round(hours, 4),
-            "cost": round(hours * self.price, 4),
+            "operator_silent_seconds": round(self.record.silent_seconds, 1),
+            "cost": round(hours * self.price, 4) if self.price else None,
             "currency": self.currency,
             "decisions": [self._decision(change) for change in self.record.changes],
             "replicas": [self._point(index) for index in range(len(self.record.samples))],
@@ -174,8 +177,7 @@ class Result:
 
     def _figures(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         asked = {item.objective.metric: item.objective.threshold_seconds for item in self.attained()}
-        forever = float("inf")
-        return figures(outcomes, ttft_seconds=asked.get("TTFT", forever), tpot_seconds=asked.get("TPOT", forever))
+        return figures(outcomes, ttft_seconds=asked.get("TTFT"), tpot_seconds=asked.get("TPOT"))
 
     def _decision(self, change: Change) -> dict[str, Any]:
         return {

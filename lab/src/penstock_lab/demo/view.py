@@ -97,7 +97,7 @@ class Screen:
             f"  {counts.draining} draining",
         )
         each = state.capacity_per_replica
-        of = "" if each is None else f" ({counts.ready} x {each:.0f})"
+        of = "" if each is None else f" ({counts.serving} x {each:.0f})"
         tokens = Text.assemble(
             ("TOKENS/S  ", "bold"),
             ("offered ", ""),
@@ -163,11 +163,12 @@ class Screen:
 
     def _cost(self, state: State) -> list[Text]:
         hours = self.record.accelerator_hours(accelerators=PROFILE.accelerators)
+        spent = _number(hours * self.price if self.price else None, "{:.3f}")
         per_token = _number(state.cost_per_million_tokens, "{:.2f}")
         return [
             Text.assemble(
                 ("COST      ", "bold"),
-                f"{_number(state.cost_per_hour, '{:.2f}')} {state.currency}/h  {hours * self.price:.3f} so far  "
+                f"{_number(state.cost_per_hour, '{:.2f}')} {state.currency}/h  {spent} so far  "
                 f"{per_token} per million tokens  {hours:.3f} GPU-hours",
             )
         ]

@@ -26,6 +26,7 @@ from penstock_lab.load.sender import Limits, raise_open_files
 from penstock_lab.load.settings import Settings
 from penstock_lab.load.sweep import Sweep
 from penstock_lab.load.table import show, show_sweep
+from penstock_lab.load.text import printable
 from penstock_lab.traces.errors import TraceError
 from penstock_lab.traces.source import FORMATS
 
@@ -112,9 +113,9 @@ def load(context: click.Context, /, **flags: Any) -> None:
         plan = _Plan(flags, command=_command(context), console=console)
         status = uvloop.run(plan.run())
     except (OptionError, TraceError) as error:
-        raise click.UsageError(str(error), context) from error
+        raise click.UsageError(printable(str(error)), context) from error
     except LoadError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(printable(f"error: {error}"), err=True)
         status = EXIT_FAILED
     context.exit(status)
 

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import aiohttp
 
+from penstock_lab.load.text import printable
+
 _DATA: Final = b"data:"
 _DONE: Final = b"[DONE]"
 _REFUSALS: Final = (429, 503)
@@ -36,9 +38,9 @@ class FailedError(Exception):
     """A request was not answered in full: the kind of failure, and what was said about it."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
+        super().__init__(printable(f"{reason}: {detail}"))
         self.reason = reason
-        self.detail = " ".join(detail.split())[:_DETAIL_CHARACTERS]
+        self.detail = printable(" ".join(detail.split()))[:_DETAIL_CHARACTERS]
 
 
 @dataclass(slots=True)

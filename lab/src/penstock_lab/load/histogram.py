@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from penstock_lab.load.rank import nearest_rank
+
 _LEAST: Final = 1e-6
 _PER_E: Final = 200  # buckets per factor e: neighbours are 0.5 % apart
 _COUNT: Final = math.ceil(math.log(1e5 / _LEAST) * _PER_E)
@@ -40,7 +42,7 @@ class Histogram:
         """Value below which `share` (0 to 1) of them lie, by nearest rank; None without any."""
         if not self.count:
             return None
-        rank, seen = max(1, math.ceil(share * self.count)), 0
+        rank, seen = nearest_rank(share, self.count), 0
         for index, number in enumerate(self._buckets):
             seen += number
             if seen >= rank:

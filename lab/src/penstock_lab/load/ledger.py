@@ -19,6 +19,10 @@ from penstock_lab.load.histogram import Histogram
 
 NOT_SENT: Final = 0
 ANSWERED: Final = 1
+TIMED_OUT: Final = "failed: timeout"
+GIVEN_UP: Final = "failed: given up at the end"
+_UNFINISHED: Final = (TIMED_OUT, GIVEN_UP)
+SAMPLE_SECONDS: Final = 0.05
 
 
 @dataclass(slots=True)
@@ -86,6 +90,15 @@ class Ledger:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         self.lag_seconds[number] = lag
 
+    def woke(self, late: float) -> None:
+        """The event loop woke up `late` seconds after it should have, as it is asked once every `SAMPLE_SECONDS`.
+
+        A loop that stands still cannot be asked, so each question that it missed counts as one.
+        """
+        while late >= 0:
+            self.loop_lag.add(late)
+            late -= SAMPLE_SECONDS
+
     def tokens(self, count: int, at: float) -> None:
         """Output tokens came, `at` seconds from the start."""
         second = max(0, int(at))
@@ -118,6 +131,16 @@ class Ledger:
                 self.tpot[number] = (answer.last - answer.first) / (answer.tokens - 1)
         if error is None:
             self.counted[answer.counted] += 1
+
+    @property
+    def unfinished(self) -> Any:
+        """Which requests (n,) ended because nobody waited any longer: what their latency would be is not known."""
+        return np.isin(self.code, [code for code, reason in enumerate(self.reasons) if reason in _UNFINISHED])
+
+    @property
+    def ttft_so_far(self) -> Any:
+        """TTFT (n,), and of the unfinished without a token, how long they had waited for it."""
+        return np.where(self.unfinished & np.isnan(self.ttft), self.e2e, self.ttft)
 
     def _reason(self, error: FailedError) -> int:
         if error.reason.startswith("refused"):

@@ -210,7 +210,10 @@ class Options:
             "trace": self.trace.name,
             **{name: getattr(source, name) for name in ("format", "start", "end", "rate_scale", "speed")},
         }
-        return replay(source.requests(), seconds=self.duration, description=self._described(description))
+        # The window that was asked for is what is measured, also when its last part is empty.
+        window = None if source.end is None else (source.end - source.start) / source.speed
+        lasts = min((each for each in (self.duration, window) if each is not None), default=None)
+        return replay(source.requests(), seconds=lasts, description=self._described(description))
 
     def _described(self, description: Mapping[str, Any]) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock_contract.names import TPOT_MIN_TOKENS
+from penstock_lab.load.rank import nearest_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +19,17 @@ class Outcome:
         phase: name of its phase.
         error: None when it was answered in full.
         ttft_seconds: to the first token; None without one.
+        last_seconds: to the last token received; None without one.
         e2e_seconds: to the end.
         tokens: output tokens received.
-        attempts: workers asked; more than one after a refusal before the first byte.
+        attempts: how often it was sent; more than once after a refusal before the first byte, if that was allowed.
     """
 
     at: float
     phase: str
     error: str | None
     ttft_seconds: float | None
+    last_seconds: float | None
     e2e_seconds: float
     tokens: int
     attempts: int
@@ -34,24 +37,23 @@ class Outcome:
     @property
     def tpot_seconds(self) -> float | None:
         """(last - first token)/(n - 1), from 16 tokens on."""
-        if self.ttft_seconds is None or self.tokens < TPOT_MIN_TOKENS:
+        if self.ttft_seconds is None or self.last_seconds is None or self.tokens < TPOT_MIN_TOKENS:
             return None
-        return (self.e2e_seconds - self.ttft_seconds) / (self.tokens - 1)
+        return (self.last_seconds - self.ttft_seconds) / (self.tokens - 1)
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """Value below which `share` (0 to 1) of the values lie, by nearest rank; None without values."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+    """Smallest value that `share` (0 to 1) of the values do not exceed (nearest rank); None without values."""
+    return sorted(values)[nearest_rank(share, len(values)) - 1] if values else None
 
 
-def figures(outcomes: Sequence[Outcome], *, ttft_seconds: float, tpot_seconds: float) -> dict[str, Any]:
+def figures(outcomes: Sequence[Outcome], *, ttft_seconds: float | None, tpot_seconds: float | None) -> dict[str, Any]:
     """Counts, percentiles and attainment of a set of outcomes; a failed request misses every objective.
 
     Args:
         outcomes: of one phase or of all.
-        ttft_seconds: threshold.
-        tpot_seconds: threshold.
+        ttft_seconds: threshold; None when there is none, and so no attainment.
+        tpot_seconds: threshold, the same.
     """
     answered = [outcome for outcome in outcomes if outcome.error is None]
     ttft = [outcome.ttft_seconds for outcome in answered if outcome.ttft_seconds is not None]
@@ -66,8 +68,8 @@ def figures(outcomes: Sequence[Outcome], *, ttft_seconds: float, tpot_seconds: f
         "ttft_p99_seconds": _rounded(percentile(ttft, 0.99)),
         "tpot_p50_seconds": _rounded(percentile(tpot, 0.5)),
         "tpot_p99_seconds": _rounded(percentile(tpot, 0.99)),
-        "ttft_attainment": _share(sum(value <= ttft_seconds for value in ttft), len(ttft) + failed),
-        "tpot_attainment": _share(sum(value <= tpot_seconds for value in tpot), len(tpot) + failed),
+        "ttft_attainment": _attainment(ttft, ttft_seconds, failed),
+        "tpot_attainment": _attainment(tpot, tpot_seconds, failed),
     }
 
 
@@ -75,5 +77,8 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _share(part: int, whole: int) -> float | None:
-    return round(part / whole, 4) if whole else None
+def _attainment(values: Sequence[float], threshold: float | None, failed: int) -> float | None:
+    counted = len(values) + failed
+    if threshold is None or not counted:
+        return None
+    return round(sum(value <= threshold for value in values) / counted, 4)

@@ -8,6 +8,9 @@ from typing import Any, Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from penstock_lab.load.text import printable
+from penstock_lab.report.picture import plain_text
+
 _SIZE: Final = (11.0, 8.0)
 
 
@@ -38,7 +41,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
             axes.axvspan(0, meta["warmup_seconds"], color="grey", alpha=0.15)
     for axes in (tokens, first):
         axes.set_xlabel("seconds")
-    figure.suptitle(f"{meta.get('model', '')} at {meta.get('url', '')}")
+    figure.suptitle(_title(meta))
     figure.savefig(path, dpi=110)
 
 
@@ -76,8 +79,12 @@ def draw_sweep(sweep: dict[str, Any], path: Path) -> None:
     for axes in grid.flat:
         _finish(axes)
         axes.legend()
-    figure.suptitle(f"{sweep['meta'].get('model', '')} at {sweep['meta'].get('url', '')}")
+    figure.suptitle(_title(sweep["meta"]))
     figure.savefig(path, dpi=110)
+
+
+def _title(meta: dict[str, Any]) -> str:
+    return plain_text(printable(f"{meta.get('model', '')} at {meta.get('url', '')}"))
 
 
 def _numbers(values: list[float | None]) -> list[float]:

@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 
 from penstock_lab.load.ledger import Ledger
 from penstock_lab.load.sender import Sender
+from penstock_lab.load.text import printable
 
 _BAR_SECONDS: Final = 0.5
 _LINE_SECONDS: Final = 10.0
@@ -28,7 +29,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""
         if not self._quiet:
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def shown(self, title: str, ledger: Ledger, sender: Sender, seconds: float) -> Iterator[None]:

@@ -2,8 +2,10 @@
 
 Counted are requests due in the measured span, which begins after the warm-up and ends with the arrivals. Rates divide
 by that span: offered and goodput count requests by when they were due, answered requests and tokens by when they came.
-A request that was refused or failed meets no objective. The report says so when the generator itself fell behind,
-since its figures then say less about the endpoint.
+A request that was refused or failed meets no objective. One that nobody waited for any longer (timed out, or given up
+at the end) is in the latencies with what it had waited by then, a lower bound, and a figure that reaches into such
+bounds says so. The report is not valid when requests were given up, and when the generator itself fell behind, since
+its figures then say less about the endpoint.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from penstock_lab.load.ledger import ANSWERED, NOT_SENT, Ledger
+from penstock_contract.names import TPOT_MIN_TOKENS
+from penstock_lab.load.ledger import ANSWERED, GIVEN_UP, NOT_SENT, Ledger
 from penstock_lab.load.quantiles import of_histogram, of_values, wilson
+from penstock_lab.load.rank import nearest_rank
 from penstock_lab.load.workload import Workload
 
 SCHEMA: Final = "penstock.load/1"
@@ -69,7 +73,8 @@ def result(ledger: Ledger, workload: Workload, judgement: Judgement, *, meta: Ma
     """
     measured = (ledger.code != NOT_SENT) & (ledger.due >= ledger.warmup)
     late = of_values(ledger.lag_seconds[measured])
-    problems = _problems(ledger, late["p99"], judgement.most_lag)
+    behind = _behind(ledger, late["p99"], judgement.most_lag)
+    problems = [*_unheard(ledger, interrupted=bool(meta.get("interrupted"))), *behind]
     span = _span(ledger, workload)
     return {
         "schema": SCHEMA,
@@ -78,18 +83,14 @@ def result(ledger: Ledger, workload: Workload, judgement: Judgement, *, meta: Ma
         "problems": problems,
         "requests": _requests(ledger, measured),
         "rates": _rates(ledger, measured, span, judgement.objectives),
-        "latency": {
-            "ttft_seconds": of_values(ledger.ttft[measured & (ledger.code == ANSWERED)]),
-            "tpot_seconds": of_values(ledger.tpot[measured & (ledger.code == ANSWERED)]),
-            "itl_seconds": of_histogram(ledger.itl),
-            "e2e_seconds": of_values(ledger.e2e[measured & (ledger.code == ANSWERED)]),
-        },
+        "latency": _latency(ledger, workload, measured),
         "objectives": _attainments(ledger, measured, judgement.objectives),
         "phases": _phases(ledger, workload, measured, judgement.objectives),
         "sender": {
             "lag_seconds": late,
             "loop_lag_seconds": of_histogram(ledger.loop_lag),
             "most_in_flight": ledger.most_in_flight,
+            "kept_up": not behind,
         },
         "series": series(ledger),
     }
@@ -106,7 +107,36 @@ def _counted(ledger: Ledger) -> dict[str, int]:
     return {kind.value: count for kind, count in ledger.counted.most_common()}
 
 
-def _problems(ledger: Ledger, sent_late: float | None, most_lag: float) -> list[str]:
+def _latency(ledger: Ledger, workload: Workload, which: Any) -> dict[str, dict[str, Any]]:
+    answered, unfinished = which & (ledger.code == ANSWERED), which & ledger.unfinished
+    known = answered | (unfinished & ~np.isnan(ledger.ttft))
+    # What an unfinished answer's mean time per token cannot fall below, even if all that it lacks had come at once.
+    asked = workload.requests.output_tokens
+    paced = unfinished & ~np.isnan(ledger.ttft) & (asked >= TPOT_MIN_TOKENS)
+    pace = (ledger.e2e[paced] - ledger.ttft[paced]) / (asked[paced] - 1)
+    return {
+        "ttft_seconds": of_values(ledger.ttft[known], unfinished=ledger.e2e[unfinished & ~known]),
+        "tpot_seconds": of_values(ledger.tpot[answered], unfinished=pace),
+        "itl_seconds": of_histogram(ledger.itl),
+        "e2e_seconds": of_values(ledger.e2e[answered], unfinished=ledger.e2e[unfinished]),
+    }
+
+
+def _unheard(ledger: Ledger, *, interrupted: bool) -> list[str]:
+    """What nobody waited for."""
+    code = ledger.reasons.index(GIVEN_UP) if GIVEN_UP in ledger.reasons else None
+    count = 0 if code is None else int((ledger.code == code).sum())
+    if interrupted:
+        said = f"the load was interrupted: {ledger.sent} of {len(ledger.due)} requests were sent, and {count} of these"
+        return [f"{said} had not ended"]
+    if not count:
+        return []
+    said = f"{count} requests had not ended when they were given up ({ledger.examples[GIVEN_UP]})"
+    return [f"{said}: only lower bounds of their latencies are known (≥); wait longer with --drain, or send less"]
+
+
+def _behind(ledger: Ledger, sent_late: float | None, most_lag: float) -> list[str]:
+    """How the generator itself fell short."""
     found = []
     for late, what in ((sent_late, "requests left"), (ledger.loop_lag.quantile(0.99), "answers were read")):
         if late is not None and late > most_lag:
@@ -204,16 +234,16 @@ def _phases(ledger: Ledger, workload: Workload, measured: Any, objectives: Objec
     for phase in workload.phases:
         end = start + phase.seconds
         within = measured & (ledger.due >= start) & (ledger.due < end)
-        answered = within & (ledger.code == ANSWERED)
+        latency = _latency(ledger, workload, within)
         found.append(
             {
                 "name": phase.name,
                 "start_seconds": start,
                 "end_seconds": end,
                 "requests": int(within.sum()),
-                "answered": int(answered.sum()),
-                "ttft_seconds": of_values(ledger.ttft[answered]),
-                "tpot_seconds": of_values(ledger.tpot[answered]),
+                "answered": int((within & (ledger.code == ANSWERED)).sum()),
+                "ttft_seconds": latency["ttft_seconds"],
+                "tpot_seconds": latency["tpot_seconds"],
                 "objectives": _attainments(ledger, within, objectives),
             }
         )
@@ -238,7 +268,7 @@ def series(ledger: Ledger) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {"second": list(range(count))}
     found |= {name: values.tolist() for name, values in by_second.items()}
     found |= {"in_flight": over.tolist(), "output_tokens": tokens}
-    return found | _ttft_by_second(due, ledger.ttft[sent], count)
+    return found | _ttft_by_second(due, ledger.ttft_so_far[sent], count)
 
 
 def _ttft_by_second(due: Any, ttft: Any, count: int) -> dict[str, list[float | None]]:
@@ -248,6 +278,6 @@ def _ttft_by_second(due: Any, ttft: Any, count: int) -> dict[str, list[float | N
         values = ttft[start:end]
         values = np.sort(values[~np.isnan(values)])
         for key, share in (("ttft_p50_seconds", 0.5), ("ttft_p99_seconds", 0.99)):
-            rank = max(1, int(np.ceil(share * len(values)))) - 1
-            found[key].append(round(float(values[rank]), 6) if len(values) else None)
+            rank = nearest_rank(share, len(values))
+            found[key].append(round(float(values[rank - 1]), 6) if len(values) else None)
     return found

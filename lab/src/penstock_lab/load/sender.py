@@ -18,12 +18,11 @@ import aiohttp
 
 from penstock_lab.load.endpoint import Endpoint
 from penstock_lab.load.exchange import Answer, FailedError, exchange
-from penstock_lab.load.ledger import Ledger
+from penstock_lab.load.ledger import GIVEN_UP, SAMPLE_SECONDS, TIMED_OUT, Ledger
 from penstock_lab.load.prompts import Prompts
 from penstock_lab.load.workload import Workload
 
 _LEAD_SECONDS: Final = 0.1
-_SAMPLE_SECONDS: Final = 0.05
 _BURST: Final = 32  # requests begun before those begun earlier get a turn
 # Less than the five seconds after which uvicorn, which vLLM runs on, closes an idle connection: a request sent at that
 # moment would be lost.
@@ -142,20 +141,23 @@ class Sender:
         except FailedError as failed:
             error = failed
         except TimeoutError:
-            error = FailedError("failed: timeout", f"no end within {self._limits.request:g} s (--timeout)")
+            error = FailedError(TIMED_OUT, f"no end within {self._limits.request:g} s (--timeout)")
         except asyncio.CancelledError:
             error = FailedError(
-                "failed: given up at the end",
+                GIVEN_UP,
                 "interrupted" if self.interrupted else f"no end {self._limits.drain:g} s after the load (--drain)",
             )
-        ledger.end(number, answer, start=self._start, now=time.monotonic(), error=error)
+        now = time.monotonic()
+        if error is not None and error.reason in (TIMED_OUT, GIVEN_UP) and answer.first is not None and measured:
+            ledger.itl.add(now - answer.last)  # the gap in which it was given up was at least as long
+        ledger.end(number, answer, start=self._start, now=now, error=error)
 
     async def _sample(self) -> None:
         """Note how late the loop wakes up."""
         while True:
-            due = time.monotonic() + _SAMPLE_SECONDS
-            await asyncio.sleep(_SAMPLE_SECONDS)
-            self._ledger.loop_lag.add(max(0.0, time.monotonic() - due))
+            due = time.monotonic() + SAMPLE_SECONDS
+            await asyncio.sleep(SAMPLE_SECONDS)
+            self._ledger.woke(max(0.0, time.monotonic() - due))
 
 
 def client(endpoint: Endpoint) -> aiohttp.ClientSession:

@@ -112,7 +112,11 @@ class Sweep:
             text = f"above {rate:g} requests/s: no rate tried missed the objectives ({means})"
         else:
             text = f"{rate:g} requests/s, {means}; {above:g} requests/s "
-            text += "missed" if self.steps[above]["valid"] else "was more than this generator can send"
+            step = self.steps[above]
+            if step["meta"]["interrupted"]:
+                text += "was interrupted"
+            else:
+                text += "missed" if step["sender"]["kept_up"] else "was more than this generator can send"
             found = self.steps[rate]["objectives"]["all"]
             if found["low"] < self.attainment:
                 text += f"; {found['of']} requests are too few to be sure (--duration gives more)"

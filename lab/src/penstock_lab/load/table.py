@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock_lab.load.quantiles import PERCENTILES, name
+from penstock_lab.load.text import printable
 
 _LATENCIES: Final = {
     "ttft_seconds": "TTFT (ms)",
@@ -33,24 +34,26 @@ def show(report: dict[str, Any], console: Console) -> None:
     for phase in report["phases"]:
         first = phase["ttft_seconds"]
         console.print(
-            f"  {phase['name']}: {phase['answered']} of {phase['requests']} answered, "
-            f"TTFT p50 {milliseconds(first['p50'])} ms, p99 {milliseconds(first['p99'])} ms",
+            f"  {printable(phase['name'])}: {phase['answered']} of {phase['requests']} answered, "
+            f"TTFT p50 {figure(first, 'p50')} ms, p99 {figure(first, 'p99')} ms",
             highlight=False,
             markup=False,
         )
     for reason, found in report["requests"]["failures"].items():
-        console.print(f"  {found['count']} {reason}: {found['example']}", highlight=False, markup=False)
+        console.print(printable(f"  {found['count']} {reason}: {found['example']}"), highlight=False, markup=False)
     for problem in report["problems"]:
-        console.print(f"NOT VALID: {problem}", style="bold red", highlight=False, markup=False)
+        console.print(printable(f"NOT VALID: {problem}"), style="bold red", highlight=False, markup=False)
 
 
 def _latency(latency: dict[str, Any]) -> Table:
-    table = Table(title="Latency, from when each request was due")
+    bounded = any(row["at_least"] for row in latency.values())
+    caption = "≥: some requests were given up, and count with what they had waited by then" if bounded else None
+    table = Table(title="Latency, from when each request was due", caption=caption)
     table.add_column("", no_wrap=True)
     for column in _COLUMNS:
         table.add_column(column, justify="right")
     for key, title in _LATENCIES.items():
-        table.add_row(title, *(milliseconds(latency[key][column]) for column in _COLUMNS))
+        table.add_row(title, *(figure(latency[key], column) for column in _COLUMNS))
     return table
 
 
@@ -85,6 +88,11 @@ def milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:,.1f}"
 
 
+def figure(row: dict[str, Any], key: str) -> str:
+    """One figure of a latency in milliseconds, marked when it is a lower bound."""
+    return ("≥" if key in row["at_least"] else "") + milliseconds(row[key])
+
+
 def show_sweep(sweep: dict[str, Any], console: Console) -> None:
     """Print the steps of a sweep and its knee."""
     title = "Throughput and latency (ms) by offered rate"
@@ -99,11 +107,17 @@ def show_sweep(sweep: dict[str, Any], console: Console) -> None:
             f"{rates['answered_requests_per_second']:.1f}",
             f"{rates['goodput_requests_per_second']:.1f}",
             f"{rates['output_tokens_per_second']:,.0f}",
-            milliseconds(latency["ttft_seconds"]["p50"]),
-            milliseconds(latency["ttft_seconds"]["p99"]),
-            milliseconds(latency["itl_seconds"]["p99"]),
+            figure(latency["ttft_seconds"], "p50"),
+            figure(latency["ttft_seconds"], "p99"),
+            figure(latency["itl_seconds"], "p99"),
             "-" if share is None else f"{share:.1%}",
-            "good" if step["good"] else "missed" if step["valid"] else "invalid",
+            _standing(step),
         )
     console.print(table)
     console.print(f"Knee: {sweep['knee']['explanation']}", style="bold", highlight=False, markup=False)
+
+
+def _standing(step: dict[str, Any]) -> str:
+    if step["good"]:
+        return "good"
+    return "missed" if step["sender"]["kept_up"] and not step["meta"]["interrupted"] else "invalid"

@@ -111,10 +111,12 @@ def _figure(report: Report, plots: Sequence[Plot], theme: Theme, *, title: str) 
     figure = Figure(figsize=(_WIDTH_INCHES, height), facecolor=theme.paper, layout="constrained")
     if title:
         figure.get_layout_engine().set(rect=(0, 0, 1, 1 - heading / height))  # type: ignore[union-attr,call-arg]  # the constrained engine was asked for above, and takes it
-        figure.text(0.01, 1 - 0.18 / height, _plain(title), color=theme.ink, fontsize=13, fontweight="bold", va="top")
+        figure.text(
+            0.01, 1 - 0.18 / height, plain_text(title), color=theme.ink, fontsize=13, fontweight="bold", va="top"
+        )
         if report.banner:
             box = {"facecolor": "#ffd33d", "edgecolor": "none", "pad": 3}
-            figure.text(0.012, 1 - 0.58 / height, _plain(report.banner), color="#24292f", bbox=box, va="top")
+            figure.text(0.012, 1 - 0.58 / height, plain_text(report.banner), color="#24292f", bbox=box, va="top")
     for axes, plot in zip(figure.subplots(max(1, len(plots)), sharex=True, squeeze=False)[:, 0], plots, strict=False):
         _draw(axes, report, plot, theme)
     return figure
@@ -126,7 +128,7 @@ def _draw(axes: Axes, report: Report, plot: Plot, theme: Theme) -> None:
         if number % 2 == 0:
             axes.axvspan(span.begin, span.end, color=theme.shade, zorder=0, linewidth=0)
         axes.annotate(
-            _plain(span.label),
+            plain_text(span.label),
             xy=((span.begin + span.end) / 2, 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(0, -3),
@@ -139,7 +141,7 @@ def _draw(axes: Axes, report: Report, plot: Plot, theme: Theme) -> None:
     for mark in report.marks:
         axes.axvline(mark.at, color=theme.tones[mark.tone], linewidth=0.8, linestyle=":", zorder=1)
         axes.annotate(
-            _plain(mark.label),
+            plain_text(mark.label),
             xy=(mark.at, 0.0),
             xycoords=("data", "axes fraction"),
             xytext=(2, 2),
@@ -149,7 +151,7 @@ def _draw(axes: Axes, report: Report, plot: Plot, theme: Theme) -> None:
         )
     _draw_series(axes, plot, theme)
     for limit in plot.thresholds:
-        label = f"{_plain(limit.label)} ({limit.value:g})"
+        label = f"{plain_text(limit.label)} ({limit.value:g})"
         axes.axhline(limit.value, color=theme.tones["red"], linewidth=1.2, linestyle="--", label=label)
     if plot.logarithmic:
         axes.set_ylim(top=axes.get_ylim()[1] * _LOG_HEADROOM)
@@ -159,8 +161,8 @@ def _draw(axes: Axes, report: Report, plot: Plot, theme: Theme) -> None:
 
 def _dress(axes: Axes, plot: Plot, theme: Theme) -> None:
     axes.set_facecolor(theme.paper)
-    axes.set_title(_plain(plot.title), loc="left", color=theme.ink, fontsize=10, fontweight="bold")
-    axes.set_ylabel(_plain(plot.unit), color=theme.ink)
+    axes.set_title(plain_text(plot.title), loc="left", color=theme.ink, fontsize=10, fontweight="bold")
+    axes.set_ylabel(plain_text(plot.unit), color=theme.ink)
     axes.set_xlabel("seconds since the load began", color=theme.ink)
     axes.tick_params(colors=theme.ink, labelbottom=True)
     axes.grid(visible=True, color=theme.faint, alpha=0.25, linewidth=0.6)
@@ -184,7 +186,7 @@ def _draw_series(axes: Axes, plot: Plot, theme: Theme) -> None:
             floor = floor or [0.0] * len(ys)
             top = [low + (0.0 if math.isnan(y) else y) for low, y in zip(floor, ys, strict=True)]
             axes.fill_between(
-                xs, floor, top, step="post", color=colour, alpha=0.55, linewidth=0, label=_plain(series.label)
+                xs, floor, top, step="post", color=colour, alpha=0.55, linewidth=0, label=plain_text(series.label)
             )
             floor = top
             highest += top
@@ -207,7 +209,7 @@ def _line(axes: Axes, series: Series, xs: list[float], ys: list[float], colour: 
         linewidth=1.5,
         linestyle="--" if series.dashed else "-",
         drawstyle="steps-post" if series.kind == "step" else "default",
-        label=_plain(series.label),
+        label=plain_text(series.label),
     )
 
 
@@ -217,6 +219,6 @@ def _drawable(value: float | None, *, positive: bool) -> float:
     return value
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Text as it is: a dollar sign starts no formula."""
     return text.replace("$", r"\$")

@@ -1,0 +1,158 @@
+"""`penstock simulate`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from penstock_contract.profile import Profile, ProfileError, load_profile, reference_names
+from penstock_lab.report import write_html
+from penstock_lab.simulate import outcome
+from penstock_lab.simulate.policies.registry import PolicyError, defaults, factory
+from penstock_lab.simulate.score import Objectives
+from penstock_lab.simulate.study import ORACLE, STATIC, Row, Study, rows
+from penstock_lab.traces.errors import TraceError
+from penstock_lab.traces.source import FORMATS, Source
+
+_ALL = "all"
+
+
+def _profile(_context: click.Context, _option: click.Parameter, value: str) -> Profile:
+    try:
+        return load_profile(value)
+    except ProfileError as error:
+        known = ", ".join(reference_names())
+        raise click.BadParameter(f"{error}; the reference profiles are {known}") from error
+
+
+def _policies(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:
+    names = (*defaults(), STATIC, ORACLE) if value == _ALL else tuple(name.strip() for name in value.split(","))
+    for name in names:
+        if name not in (STATIC, ORACLE):
+            try:
+                factory(name)
+            except PolicyError as error:
+                raise click.BadParameter(f"{error}, {STATIC}, {ORACLE}, {_ALL}") from error
+    return tuple(dict.fromkeys(names))
+
+
+@click.command()
+@click.option(
+    "--trace", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="A trace file."
+)
+@click.option("--format", "form", type=click.Choice(("auto", *FORMATS)), default="auto", show_default=True)
+@click.option("--start", type=click.FloatRange(0), default=0.0, help="Seconds into the trace to begin at.")
+@click.option("--end", type=click.FloatRange(0, min_open=True), default=None, help="… and to end at.  [default: all]")
+@click.option(
+    "--profile",
+    callback=_profile,
+    default="llama70b-fp8-tp4-h100",
+    show_default=True,
+    help="A reference replica or a file.",
+)
+@click.option("--ttft", type=click.FloatRange(0, min_open=True), default=2.0, show_default=True, help="Seconds.")
+@click.option(
+    "--tpot", type=click.FloatRange(0, min_open=True), default=0.05, show_default=True, help="Seconds per token."
+)
+@click.option("--attainment", type=click.FloatRange(0, 1, min_open=True), default=0.99, show_default=True)
+@click.option(
+    "--policies", callback=_policies, default=_ALL, show_default=True, help="Names with commas between, or all."
+)
+@click.option("--startup", type=click.FloatRange(0), default=60.0, show_default=True, help="Mean start-up, seconds.")
+@click.option(
+    "--startup-cv", type=click.FloatRange(0), default=0.25, show_default=True, help="Its coefficient of variation."
+)
+@click.option(
+    "--mean-replicas", type=click.FloatRange(0, min_open=True), default=None, help="Scale to so many at the mean."
+)
+@click.option(
+    "--rate-scale", type=click.FloatRange(0, min_open=True), default=None, help="Requests for each of the trace."
+)
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--max-replicas", type=click.IntRange(1), default=200, show_default=True)
+@click.option("--processes", type=click.IntRange(1), default=None, help="At the same time.  [default: one per core]")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("out/simulate"), show_default=True
+)
+def simulate(  # noqa: PLR0917 - click hands the options over by name
+    trace: Path,
+    form: str,
+    start: float,
+    end: float | None,
+    profile: Profile,
+    ttft: float,
+    tpot: float,
+    attainment: float,
+    policies: tuple[str, ...],
+    startup: float,
+    startup_cv: float,
+    mean_replicas: float | None,
+    rate_scale: float | None,
+    seeds: int,
+    max_replicas: int,
+    processes: int | None,
+    out: Path,
+) -> None:
+    """Replay a trace against scaling policies on simulated replicas, beside an oracle.
+
+    Policies see what Prometheus and the gateways would show them. Without --mean-replicas or --rate-scale the trace is
+    scaled to a mean of 10 replicas: at its own rate most of what differs between policies is rounding.
+    """
+    if mean_replicas is not None and rate_scale is not None:
+        raise click.UsageError("--mean-replicas and --rate-scale exclude each other: both set the rate")
+    try:
+        source = Source(path=trace, format=form, start=start, end=end)
+    except TraceError as error:
+        raise click.UsageError(str(error)) from error
+    study = Study(
+        trace=source,
+        profile=profile,
+        objectives=Objectives(ttft, tpot, attainment),
+        policies=policies,
+        seeds=seeds,
+        startup_seconds=startup,
+        startup_cv=startup_cv,
+        max_replicas=max_replicas,
+        mean_replicas=10.0 if rate_scale is None and mean_replicas is None else mean_replicas,
+        rate_scale=rate_scale or 1.0,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        found = _perform(study, out, processes)
+    except TraceError as error:
+        raise click.ClickException(str(error)) from error
+    _show(found)
+    write_html(outcome.report(study, found), out / "report.html")
+    click.echo(f"\nWritten to {out / 'result.json'} and {out / 'report.html'}. Simulated: no request was sent.")
+
+
+def _perform(study: Study, out: Path, processes: int | None) -> list[Row]:
+    """Run what is missing, and write after every run."""
+    about = outcome.meta(study, shlex.join(["penstock", *sys.argv[1:]]))
+    path = out / "result.json"
+    found = outcome.known(path, about)
+    done = frozenset((row.figures["policy"], row.figures["seed"]) for row in found)
+    total = len(study.policies) * study.seeds
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("runs (the first one compiles)", total=total, completed=len(done))
+        for row in rows(study, done=done, processes=processes):
+            found.append(row)
+            outcome.write(path, about, found)
+            progress.advance(task)
+    return found
+
+
+def _show(found: list[Row]) -> None:
+    shown = Table(box=None, pad_edge=False)
+    for number, column in enumerate(outcome.COLUMNS):
+        shown.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for line in outcome.table(found):
+        shown.add_row(*line)
+    Console(width=None if sys.stdout.isatty() else 120).print(shown)

@@ -1,0 +1,240 @@
+"""The denominator: a fluid lower bound that no policy can beat, and a clairvoyant plan that one could follow.
+
+The bound: a request costs w = cP·P + cPP·P² + O(cB + cKV(P + O/2)) replica-seconds of useful work, and of every step of
+at most ITL seconds c0 is not useful; the (1 - attainment) costliest requests may be missed.
+
+The plan: the work of each 10 s, with the decode of a request spread over the time it may take, smoothed, divided by a
+packing and rounded up, says how many replicas are wanted when. Each level (the first replica, the second, …) is a set
+of intervals by itself; a gap that is shorter than a start-up is cheaper to keep. Pods are created a start-up earlier.
+Of several smoothings, each at the tightest packing that attains in the full simulation, and the fewest replicas that
+attain when they never change, the cheapest is the oracle. It is a plan that exists, not proven to be the best one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from penstock_contract.profile import Profile
+from penstock_lab.simulate.policies.base import Glance
+from penstock_lab.simulate.policies.static import Static
+from penstock_lab.simulate.score import Bools, Objectives, Score, feasible, score
+from penstock_lab.simulate.state import Floats, Ints, Requests
+from penstock_lab.simulate.world import Run, Setting, World
+
+GRID_SECONDS = 10.0
+_SMOOTHINGS = (1, 3, 6)
+_PACKINGS = (0.25, 1.25)
+_ROUNDS = 7
+_SPREAD = 0.6
+
+
+def work(requests: Requests, profile: Profile) -> tuple[Floats, Floats]:
+    """Useful replica-seconds of each request, prefill and decode."""
+    model = profile.model
+    prompt, output = (requests.prompt - requests.cached).astype(np.float64), requests.output.astype(np.float64)
+    prefill = model.cP * prompt + model.cPP * prompt * requests.prompt
+    return prefill, output * (model.cB + model.cKV * (requests.prompt + output / 2))
+
+
+def useful_share(profile: Profile, objectives: Objectives) -> float:
+    """Largest share of a replica's time that can be useful: steps as long as the time per token may be."""
+    return 1.0 - profile.model.c0 / max(objectives.tpot_seconds, 1.001 * profile.model.c0)
+
+
+def lower_bound_seconds(requests: Requests, profile: Profile, objectives: Objectives) -> float:
+    """Replica-seconds that any policy needs to attain."""
+    counted = feasible(requests, profile, objectives)
+    prefill, decode = work(requests, profile)
+    costs = np.sort((prefill + decode)[counted])
+    kept = costs[: math.ceil(objectives.attainment * len(costs))]
+    return float(kept.sum()) / useful_share(profile, objectives)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Replicas over time.
+
+    Attributes:
+        times: seconds, a grid from 0.
+        asked: pods that exist or load, from each time on.
+        ready: pods that shall serve.
+    """
+
+    times: Floats
+    asked: Ints
+    ready: Ints
+
+
+def plan(
+    requests: Requests,
+    profile: Profile,
+    objectives: Objectives,
+    *,
+    startup_seconds: float,
+    smoothing: int,
+    packing: float,
+) -> Plan:
+    """Replicas wanted when the future is known.
+
+    Args:
+        requests: all of them.
+        profile: one replica.
+        objectives: the time a decode may take.
+        startup_seconds: scheduled to ready.
+        smoothing: width of the mean in grid steps.
+        packing: share of a replica's time that is planned for useful work.
+    """
+    cells = max(smoothing, int((requests.arrival[-1] if len(requests) else 0.0) // GRID_SECONDS) + 2)
+    prefill, decode = work(requests, profile)
+    first = (requests.arrival // GRID_SECONDS).astype(np.int64)
+    series: Floats = np.bincount(first, weights=prefill, minlength=cells).astype(np.float64)
+    # Decode work is spread evenly over the cells between first and last: a difference array, summed.
+    width = np.maximum(1, np.ceil(_SPREAD * requests.output * objectives.tpot_seconds / GRID_SECONDS)).astype(np.int64)
+    change = np.zeros(cells + int(width.max(initial=1)) + 1)
+    np.add.at(change, first, decode / width)
+    np.add.at(change, first + width, -decode / width)
+    series = series + np.cumsum(change)[:cells]
+    box = np.ones(smoothing)
+    smooth = np.convolve(series, box, mode="same") / np.convolve(np.ones_like(series), box, mode="same")
+    wanted = np.ceil(smooth / GRID_SECONDS / packing - 1e-9).astype(np.int64)
+    lead = math.ceil(startup_seconds / GRID_SECONDS)
+    ready, asked = np.zeros(cells, dtype=np.int64), np.zeros(cells, dtype=np.int64)
+    for level in range(1, int(wanted.max(initial=0)) + 1):
+        on = _without_gaps(wanted >= level, lead)
+        ready += on
+        asked += _earlier(on, lead)
+    return Plan(np.arange(cells, dtype=np.float64) * GRID_SECONDS, asked, ready)
+
+
+def _without_gaps(on: Bools, shortest: int) -> Bools:
+    """On-set with the gaps filled that are no longer than a start-up."""
+    filled = on.copy()
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], on.astype(np.int8), [0]])))
+    for end, begin in zip(edges[1:-1:2], edges[2::2], strict=True):
+        if begin - end <= shortest:
+            filled[end:begin] = True
+    return filled
+
+
+def _earlier(on: Bools, lead: int) -> Bools:
+    """On-set that begins `lead` cells before every stretch."""
+    begun = on.copy()
+    for begin in np.flatnonzero(np.diff(np.concatenate([[0], on.astype(np.int8)])) == 1):
+        begun[max(0, begin - lead) : begin] = True
+    return begun
+
+
+class Schedule:
+    """A policy that follows a plan."""
+
+    name = "oracle"
+    period_seconds = GRID_SECONDS / 2
+
+    def __init__(self, followed: Plan) -> None:
+        self._plan = followed
+
+    def desired(self, glance: Glance) -> int:
+        """What the plan says now; after its end, what it said last."""
+        cell = min(len(self._plan.asked) - 1, int(glance.now // GRID_SECONDS))
+        return int(self._plan.asked[cell])
+
+
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """The best plan that was found.
+
+    Attributes:
+        run: following it.
+        score: of that run.
+        initial_replicas: most ready ones that it has in the first ten minutes: every policy begins with them.
+    """
+
+    run: Run
+    score: Score
+    initial_replicas: int
+
+
+def find(requests: Requests, setting: Setting, objectives: Objectives) -> Oracle | None:
+    """The cheapest plan that attains; None when none of those that are tried does."""
+    tried = [_tightest(requests, setting, objectives, smoothing) for smoothing in _SMOOTHINGS]
+    tried.append(constant(requests, setting, objectives))
+    attaining = [one for one in tried if one is not None]
+    return min(attaining, key=lambda one: one.score.gpu_hours, default=None)
+
+
+def _tightest(requests: Requests, setting: Setting, objectives: Objectives, smoothing: int) -> Oracle | None:
+    found: Oracle | None = None
+    loose, tight = _PACKINGS
+    for _ in range(_ROUNDS):
+        packing = (loose + tight) / 2
+        tried = _try(requests, setting, objectives, smoothing, packing)
+        if tried.score.attainment >= objectives.attainment:
+            loose, found = packing, tried
+        else:
+            tight = packing
+    return found
+
+
+def constant(requests: Requests, setting: Setting, objectives: Objectives) -> Oracle | None:
+    """The fewest replicas that attain when they never change; None when the most do not."""
+    low, high, found = 1, setting.max_replicas, None
+    while low <= high:
+        count = (low + high) // 2
+        fixed = replace(setting, initial_replicas=count, startup_cv=0.0)
+        run = World(requests, fixed, Static(count)).run()
+        figures = score(run, setting.profile, objectives)
+        if figures.attainment >= objectives.attainment:
+            high, found = count - 1, Oracle(run, figures, count)
+        else:
+            low = count + 1
+    return found
+
+
+def _try(requests: Requests, setting: Setting, objectives: Objectives, smoothing: int, packing: float) -> Oracle:
+    followed = plan(
+        requests,
+        setting.profile,
+        objectives,
+        startup_seconds=setting.startup_seconds,
+        smoothing=smoothing,
+        packing=packing,
+    )
+    begin = int(followed.ready[: int(600 / GRID_SECONDS)].max(initial=0))
+    known = replace(setting, startup_cv=0.0, initial_replicas=min(setting.max_replicas, int(followed.ready[0])))
+    run = World(requests, known, Schedule(followed)).run()
+    return Oracle(run, score(run, setting.profile, objectives), max(1, begin))
+
+
+def scaled(requests: Requests, scale: float, *, seed: int, jitter_seconds: float = 30.0) -> Requests:
+    """More or fewer requests at the same clock: whole copies, each moved by some seconds, and a thinned one.
+
+    Args:
+        requests: the trace.
+        scale: requests for each of the trace.
+        seed: of the draws.
+        jitter_seconds: a copy's request comes up to so much earlier or later.
+    """
+    if scale == 1.0:
+        return requests
+    dice = np.random.default_rng(seed)
+    chosen: list[Ints] = [np.arange(len(requests)) for _ in range(int(scale))]
+    chosen.append(np.flatnonzero(dice.random(len(requests)) < scale - int(scale)))
+    moved = [
+        np.maximum(
+            0.0, requests.arrival[rows] + (0.0 if not number else dice.uniform(-1, 1, len(rows)) * jitter_seconds)
+        )
+        for number, rows in enumerate(chosen)
+    ]
+    arrival, rows = np.concatenate(moved), np.concatenate(chosen)
+    order = np.argsort(arrival, kind="stable")
+    picked = rows[order]
+    return Requests(arrival[order], requests.prompt[picked], requests.output[picked], requests.cached[picked])
+
+
+def mean_replicas(requests: Requests, profile: Profile, objectives: Objectives) -> float:
+    """Fluid demand in replicas, as a mean over the trace."""
+    span = float(requests.arrival[-1]) if len(requests) else 0.0
+    return lower_bound_seconds(requests, profile, objectives) / span if span > 0 else 0.0

@@ -1,0 +1,159 @@
+"""`penstock simulate` on small traces: what it writes, what it refuses, and that no policy beats what bounds it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from penstock_contract.profile import load_profile
+from penstock_lab.simulate import oracle
+from penstock_lab.simulate.cli import simulate
+from penstock_lab.simulate.score import Objectives
+from penstock_lab.simulate.state import Requests
+from penstock_lab.simulate.world import Setting
+
+PROFILE = load_profile("llama8b-bf16-tp1-h100")
+OBJECTIVES = Objectives(2.0, 0.05, 0.99)
+FIELDS = {
+    "trace", "policy", "seed", "startup_seconds", "requests", "attainment", "attainment_ttft", "attainment_tpot",
+    "worst_window_attainment", "gpu_hours", "oracle_gpu_hours", "lower_bound_gpu_hours", "goodput_rps",
+    "reversals_per_hour", "killed_in_flight", "failed",
+}  # fmt: skip
+
+
+def traffic(*, seconds: float = 900.0, rate: float = 10.0, seed: int = 2) -> Requests:
+    dice = np.random.default_rng(seed)
+    arrival = np.sort(dice.uniform(0, seconds, dice.poisson(rate * seconds)))
+    size = len(arrival)
+    return Requests.of(arrival, dice.integers(50, 1500, size), dice.integers(20, 300, size))
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    requests = traffic(seconds=400)
+    lines = [f"{at:.3f},{prompt},{output}" for at, prompt, output in zip(
+        requests.arrival, requests.prompt, requests.output, strict=True)]  # fmt: skip
+    path = tmp_path / "made.csv"
+    path.write_text("timestamp,prompt_tokens,output_tokens\n" + "\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def run(trace: Path, tmp_path: Path) -> Callable[..., Result]:
+    def invoked(*options: str) -> Result:
+        base = ["--trace", str(trace), "--profile", PROFILE.name, "--out", str(tmp_path / "out"), "--processes", "1"]
+        return CliRunner().invoke(simulate, [*base, *options])
+
+    return invoked
+
+
+@pytest.mark.slow
+def test_a_study_is_written_run_by_run_and_taken_up_again(run: Callable[..., Result], tmp_path: Path) -> None:
+    options = (
+        "--policies",
+        "penstock,static,oracle",
+        "--mean-replicas",
+        "3",
+        "--max-replicas",
+        "30",
+        "--startup",
+        "20",
+    )
+    done = run(*options)
+    assert done.exit_code == 0, done.output
+    assert "Simulated" in done.output
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    rows = {row["policy"]: row for row in result["runs"]}
+    assert set(rows) == {"penstock", "static", "oracle"}
+    for row in rows.values():
+        assert row.keys() >= FIELDS
+        assert 0 <= row["attainment"] <= 1
+        assert row["lower_bound_gpu_hours"] <= row["oracle_gpu_hours"] == rows["oracle"]["gpu_hours"]
+    assert rows["oracle"]["attainment"] >= 0.99
+    assert rows["oracle"]["gpu_hours"] <= rows["static"]["gpu_hours"]
+    assert rows["penstock"]["attainment"] >= 0.97
+    assert result["meta"]["sla"] == {"ttft_seconds": 2.0, "tpot_seconds": 0.05, "attainment": 0.99}
+    assert result["meta"]["profile"]["name"] == PROFILE.name
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "SIMULATED" in page
+
+    kept = (tmp_path / "out" / "result.json").read_bytes()
+    more = run(*options, "--seeds", "2")
+    assert more.exit_code == 0, more.output
+    again = json.loads((tmp_path / "out" / "result.json").read_text())["runs"]
+    assert again[:3] == json.loads(kept)["runs"], "what was there is not run again"
+    assert sorted(row["seed"] for row in again) == [0, 0, 0, 1, 1, 1]
+    other = run(*options, "--ttft", "1.5")
+    assert other.exit_code == 0, other.output
+    assert len(json.loads((tmp_path / "out" / "result.json").read_text())["runs"]) == 3, "another study begins anew"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--rate-scale", "2", "--mean-replicas", "3"), "exclude each other"),
+        (("--policies", "penstock,nobody"), "no policy nobody"),
+        (("--profile", "no-such-replica"), "reference profiles are"),
+        (("--start", "100", "--end", "50"), "end"),
+        (("--ttft", "0"), "--ttft"),
+        (("--attainment", "1.2"), "--attainment"),
+    ],
+)
+def test_what_cannot_be_meant_names_the_option(
+    run: Callable[..., Result], options: tuple[str, ...], message: str
+) -> None:
+    done = run(*options)
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+def test_a_file_that_is_no_trace_is_refused(run: Callable[..., Result], trace: Path) -> None:
+    trace.write_text("this,is,no\ntrace,at,all\n")
+    done = run("--policies", "static")
+    assert done.exit_code == 1
+    assert "made.csv" in done.output
+
+
+def test_the_bound_grows_with_the_work_and_shrinks_with_what_may_be_missed() -> None:
+    requests = traffic()
+    bound = oracle.lower_bound_seconds(requests, PROFILE, OBJECTIVES)
+    assert bound > 0
+    assert oracle.lower_bound_seconds(requests, PROFILE, replace(OBJECTIVES, attainment=0.9)) < bound
+    assert oracle.lower_bound_seconds(requests, PROFILE, replace(OBJECTIVES, tpot_seconds=0.02)) > bound
+    assert oracle.mean_replicas(requests, PROFILE, OBJECTIVES) == pytest.approx(bound / requests.arrival[-1])
+
+
+def test_scaled_traffic_keeps_the_clock_and_the_shapes() -> None:
+    requests = traffic()
+    triple = oracle.scaled(requests, 3.0, seed=1)
+    assert len(triple) == 3 * len(requests)
+    assert abs(triple.arrival[-1] - requests.arrival[-1]) <= 30
+    assert triple.prompt.mean() == pytest.approx(requests.prompt.mean())
+    half = oracle.scaled(requests, 0.5, seed=1)
+    assert len(half) == pytest.approx(len(requests) / 2, rel=0.05)
+    assert oracle.scaled(requests, 1.0, seed=1) is requests
+    assert not np.array_equal(oracle.scaled(requests, 0.5, seed=2).arrival, half.arrival)
+
+
+def test_a_plan_creates_early_and_keeps_what_is_wanted_again_soon() -> None:
+    burst = np.sort(
+        np.concatenate([np.linspace(0, 100, 100), np.linspace(300, 310, 3000), np.linspace(330, 340, 3000)])
+    )
+    requests = Requests.of(burst, np.full(len(burst), 500), np.full(len(burst), 20))
+    found = oracle.plan(requests, PROFILE, OBJECTIVES, startup_seconds=60, smoothing=1, packing=0.8)
+    first = int(np.argmax(found.ready > 2))
+    assert first == 30
+    assert found.asked[first - 6] == found.ready[first], "asked for a start-up earlier"
+    assert found.asked[first - 7] < found.ready[first]
+    assert found.ready[32] > 2, "between two bursts that are closer than a start-up"
+    assert np.all(found.asked >= found.ready)
+
+
+def test_an_sla_that_nobody_can_meet_has_no_oracle() -> None:
+    impossible = Objectives(ttft_seconds=2.0, tpot_seconds=0.05, attainment=1.0)
+    requests = Requests.of(np.zeros(4000), np.full(4000, 4000), np.full(4000, 400))
+    assert oracle.find(requests, Setting(PROFILE, max_replicas=2), impossible) is None

@@ -114,7 +114,7 @@ class Record:
     @property
     def silent_seconds(self) -> float:
         """How long the operator did not answer, in stretches of ten seconds and more."""
-        return sum(seconds for _before, seconds in self._intervals() if seconds >= _SILENCE_SECONDS)
+        return sum((seconds for _before, seconds in self._intervals() if seconds >= _SILENCE_SECONDS), 0.0)
 
 
 def measured(outcome: Outcome, metric: str) -> float | None:

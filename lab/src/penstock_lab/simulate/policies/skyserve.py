@@ -49,7 +49,7 @@ class SkyServe:
 
     period_seconds = _PERIOD_SECONDS
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "target": (0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
+        "target": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
         "up_seconds": (40.0, 120.0, 300.0),
     }
 

@@ -5,7 +5,8 @@ import pytest
 
 from penstock_contract.profile import load_profile
 from penstock_lab.simulate.policies import Policy
-from penstock_lab.simulate.policies.hpa import HorizontalPodAutoscaler, keda_waiting
+from penstock_lab.simulate.policies.hpa import HorizontalPodAutoscaler
+from penstock_lab.simulate.policies.keda import Keda
 from penstock_lab.simulate.policies.penstock import Penstock
 from penstock_lab.simulate.policies.static import Static
 from penstock_lab.simulate.score import Objectives, score
@@ -40,7 +41,7 @@ def ours(**changes: object) -> Penstock:
 
 
 @pytest.mark.parametrize(
-    "policy", [ours(), HorizontalPodAutoscaler(target=50), keda_waiting(), Static(3)], ids=lambda one: one.name
+    "policy", [ours(), HorizontalPodAutoscaler(target=50), Keda(), Static(3)], ids=lambda one: one.name
 )
 def test_every_policy_is_carried_out_without_losing_a_request(policy: Policy) -> None:
     requests = steps(10, 60, 5)

@@ -197,9 +197,3 @@ def _least(rate: Rate, start: float) -> float:
     if rate.percent is not None:
         limits.append(math.floor(start * (1 - rate.percent / 100)))
     return min(limits, default=-math.inf)
-
-
-def keda_waiting(*, target: float = 5.0, minimum: int = 1) -> HorizontalPodAutoscaler:
-    """What KEDA's HPA does with vLLM production-stack's trigger from one replica on; `policies.keda` has all of it."""
-    metric = Metric(waiting_only, target)
-    return HorizontalPodAutoscaler(metrics=[metric], bounds=Bounds(minimum), name="keda-waiting")

@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 # Of a whole run only: part of the tests covers part of the code.
 COVERAGE = ("--cov=penstock_operator.core", "--cov-branch", "--cov-fail-under=95", "--cov-report=")
-SOURCES = ("contract", "operator", "worker", "lab", "tests", "benchmarks", "scripts")
+# Files of tests side by side: most of them wait for clusters and emulated devices.
+SIDE_BY_SIDE = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile")
+SOURCES = ("contract", "operator", "gateway", "worker", "lab", "tests", "benchmarks", "scripts")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def steps(pytest_args: Sequence[str]) -> list[Step]:
     """All checks, the quick ones first."""
     sources = tuple(folder for folder in SOURCES if (ROOT / folder).is_dir())
     python = sys.executable
+    whole = (*COVERAGE, *SIDE_BY_SIDE)
     return [
         Step("lint", "ruff check", (str(BIN / "ruff"), "check", *sources), "1 s"),
         Step("format", "ruff format --check", (str(BIN / "ruff"), "format", "--check", *sources), "1 s"),
@@ -55,7 +58,12 @@ def steps(pytest_args: Sequence[str]) -> list[Step]:
         Step("crds", "crds/ agrees with the models", (python, "-m", "penstock_operator.api.crd", "--check"), "2 s"),
         Step("pages", "docs/reference agrees", (python, "-m", "penstock_operator.api.reference", "--check"), "2 s"),
         Step("metrics", "docs/reference agrees", (python, "-m", "penstock_contract.reference", "--check"), "1 s"),
-        Step("tests", "pytest", (python, "-m", "pytest", *(pytest_args or COVERAGE)), "minutes"),
+        Step(
+            "tests",
+            "pytest",
+            (python, "-m", "pytest", *(pytest_args or whole)),
+            "10 minutes on two cores",
+        ),
     ]
 
 

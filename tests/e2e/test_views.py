@@ -196,7 +196,7 @@ def test_doctor_finds_a_sound_cluster_sound(
     assert levels == {
         "api-server": {"OK"},
         "crd": {"OK"},
-        "rights": {"OK"},
+        "rights": {"WARN"},  # the operator runs as a process, so its account is not seen
         "operator": {"OK"},
         "gateways": {"WARN"},  # there are none
         "prometheus": {"OK"},
@@ -229,10 +229,29 @@ def test_doctor_fails_and_says_how_to_mend_it(
     assert "metrics source: Prometheus at" in " ".join(explained.split())
 
 
-def as_service_account(cluster: LocalCluster, views: Api, file: Path) -> Path:
-    """A kubeconfig with the rights of the chart's operator, as `helm test` has them."""
+def pretender(namespace: str) -> dict[str, Any]:
+    """A pod that says it is the operator, and never runs."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "pretender",
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/name": "penstock-operator"},
+        },
+        "spec": {
+            "nodeSelector": {"no": "such-node"},
+            "containers": [{"name": "operator", "image": "penstock/worker:dev"}],
+        },
+    }
+
+
+def as_service_account(
+    cluster: LocalCluster, views: Api, file: Path, *, name: str = "penstock-operator", namespace: str = NAMESPACE
+) -> Path:
+    """A kubeconfig with the rights of an account; by default the chart's operator, as `helm test` has them."""
     config = yaml.safe_load(cluster.kubeconfig.read_text())
-    token = views.run("create", "token", "penstock-operator", "-n", NAMESPACE).strip()
+    token = views.run("create", "token", name, "-n", namespace).strip()
     for user in config["users"]:
         user["user"] = {"token": token}
     file.write_text(yaml.safe_dump(config))
@@ -259,6 +278,20 @@ def test_views_of_an_operator_that_runs_as_a_pod(
         mine = as_service_account(cluster, views, tmp_path / "kubeconfig")
         found = verdicts(penstock(cluster, "doctor", "-o", "json", f"--kubeconfig={mine}"))
         assert [one["level"] for one in found["nodes"]] == ["WARN"], "the operator may not see nodes"
+        assert [one["level"] for one in found["rights"]] == ["OK"], "it may ask about itself"
         assert {one["level"] for results in found.values() for one in results} <= {"OK", "WARN"}, found
+        views.run("create", "serviceaccount", "nobody", "-n", views.namespace)
+        nobody = as_service_account(cluster, views, tmp_path / "nobody", name="nobody", namespace=views.namespace)
+        found = verdicts(penstock(cluster, "doctor", "-o", "json", f"--kubeconfig={nobody}"))
+        assert "account is not visible" in found["rights"][0]["message"], "the caller is not judged in its place"
+        assert {one["level"] for results in found.values() for one in results} <= {"OK", "WARN"}, found
+        views.run("apply", "-f", "-", stdin=json.dumps(pretender(views.namespace)))
+        refused = penstock(cluster, "explain", f"{views.namespace}/chat", code=1)
+        assert f"penstock-system, {views.namespace} say that they are the operator" in refused.stderr
+        assert "--operator-namespace" in refused.stderr
+        chosen = ("explain", f"{views.namespace}/chat", "-o", "json", f"--operator-namespace={NAMESPACE}")
+        assert address in json.loads(penstock(cluster, *chosen).stdout)["source"]
+        found = verdicts(penstock(cluster, "doctor", "-o", "json", code=1))
+        assert "both watch all namespaces" in found["operator"][0]["message"]
     finally:
         release.uninstall()

@@ -78,7 +78,7 @@ def test_chat_serves_and_vllm_that_cannot_be_pulled_says_so_and_disturbs_nobody(
     assert "image vllm/vllm-openai:" in found["message"]
     assert api.condition("vllm-chat", "Ready")["reason"] == "ImagePullFailed"
     assert api.condition("vllm-chat", "Accepted")["status"] == "True"
-    assert api.wait("vllm-chat", "ScalingActive", "False", "SignalsAbsent")["message"].startswith("replicas are held")
+    assert api.wait("vllm-chat", "ScalingActive", "False", "SignalsAbsent")["message"].startswith("no fewer replicas")
     worker = container(api, "vllm-chat")
     assert worker["args"] == [
         "--model=Qwen/Qwen3-8B",

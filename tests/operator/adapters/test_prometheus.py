@@ -1,5 +1,6 @@
 """Whatever answers in Prometheus' place, the caller gets samples or a reason, never an exception."""
 
+import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -119,6 +120,30 @@ async def test_nobody_there_is_unavailable() -> None:
     source = PrometheusSource("http://127.0.0.1:1", timeout_seconds=1.0)
     assert await source.instant("up") == Unavailable("Prometheus at http://127.0.0.1:1 cannot be reached")
     source.close()
+
+
+async def test_credentials_in_the_url_are_used_and_never_said() -> None:
+    heard: list[str | None] = []
+
+    async def refuse(request: web.Request) -> web.Response:
+        heard.append(request.headers.get("Authorization"))
+        return web.Response(text=f"no way into {url}", status=403)
+
+    app = web.Application()
+    app.router.add_route("*", "/api/v1/query", refuse)
+    async with TestServer(app) as server:
+        url = f"http://scraper:hidden@{server.host}:{server.port}"
+        source = PrometheusSource(url)
+        refused = await source.instant("up")
+        source.close()
+    assert heard == ["Basic " + base64.b64encode(b"scraper:hidden").decode()]
+    away = PrometheusSource("http://scraper:hidden@127.0.0.1:1", timeout_seconds=1.0)
+    unreachable = await away.instant("up")
+    away.close()
+    for found in (refused, unreachable):
+        assert isinstance(found, Unavailable)
+        assert "hidden" not in found.reason
+        assert "Prometheus at http://127.0.0.1:" in found.reason
 
 
 async def test_the_token_is_read_anew_and_sent(ask: Ask, tmp_path) -> None:

@@ -7,11 +7,8 @@ import pytest
 
 from penstock_operator.api.crd import document
 from penstock_operator.core import checkup
-from penstock_operator.core.checkup import Level, Result, Series
+from penstock_operator.core.checkup import Level, Result
 from penstock_operator.core.quantities import whole
-
-KEY = ("demo", "chat")
-GOOD = Series(ready=2, missing=(), reporting=2, age_seconds=1.0)
 
 
 def live_crd() -> dict[str, Any]:
@@ -21,13 +18,23 @@ def live_crd() -> dict[str, Any]:
 def service(name: str = "chat", *, accepted: str | None = "True", ready: str = "True", **spec: Any) -> dict[str, Any]:
     conditions = [
         {"type": "Accepted", "status": accepted, "reason": "InvalidSpec", "message": "no such flag"},
-        {"type": "Ready", "status": ready, "reason": "NotEnoughReplicas", "message": "no replica is ready"},
+        {
+            "type": "Ready",
+            "status": ready,
+            "reason": "Ready" if ready == "True" else "NotEnoughReplicas",
+            "message": "no replica is ready",
+        },
     ]
     return {
         "metadata": {"namespace": "demo", "name": name},
         "spec": spec or {"replicas": 1},
         "status": {} if accepted is None else {"conditions": conditions},
     }
+
+
+def pod(namespace: str = "penstock-system", name: str = "operator", watches: str | None = None) -> dict[str, Any]:
+    env = [] if watches is None else [{"name": "PENSTOCK_NAMESPACES", "value": watches}]
+    return {"metadata": {"namespace": namespace, "name": name}, "spec": {"containers": [{"env": env}]}}
 
 
 def levels(results: list[Result]) -> list[str]:
@@ -85,43 +92,59 @@ def test_each_right_that_is_missing_is_named() -> None:
     ],
 )
 def test_the_operator(pods: int, ready: int, theirs: str | None, level: str) -> None:
-    assert checkup.operator([{}] * pods, ready, theirs=theirs, ours="0.1.0").level == level
+    assert checkup.operator([pod()] * pods, ready, theirs=theirs, ours="0.1.0").level == level
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("team-a", "team-b", None),
+        ("team-a, team-b", "team-b,team-c", "both watch team-b,"),
+        ("team-a", "", "both watch team-a,"),
+        ("", None, "both watch all namespaces,"),
+    ],
+)
+def test_two_operators_may_run_as_long_as_they_share_no_namespace(
+    one: str, other: str | None, shared: str | None
+) -> None:
+    found = checkup.overlap([pod("a", watches=one), pod("b", watches=other)])
+    assert (found is None) == (shared is None)
+    if found is not None:
+        assert found.level is Level.FAIL
+        assert shared in found.message
+        assert "pod a/operator and pod b/operator" in found.message
+
+
+@pytest.mark.parametrize(
+    ("at", "ticked_at", "now", "found"),
+    [
+        (100.0, 97.0, 101.0, None),
+        (100.0, None, 101.0, ("WARN", "not decided anything yet")),
+        (900.0, 97.0, 901.0, ("FAIL", "its last tick began 803 s ago")),
+        (100.0, 97.0, 901.0, ("WARN", "its page is of 801 s ago")),
+    ],
+)
+def test_an_operator_that_answers_and_does_not_decide(
+    at: float, ticked_at: float | None, now: float, found: tuple[str, str] | None
+) -> None:
+    result = checkup.ticks({"at": at, "ticked_at": ticked_at, "tick_seconds": 5}, now=now)
+    assert (result is None) == (found is None)
+    if result is not None and found is not None:
+        assert result.level == found[0]
+        assert found[1] in result.message
+
+
+def test_rights_that_cannot_be_asked_about_are_nobodys_fault() -> None:
+    found = checkup.unseen_rights("the operator's account is not visible from here")
+    assert (found.level, found.message) == (
+        Level.WARN,
+        "not checked: the operator's account is not visible from here",
+    )
 
 
 @pytest.mark.parametrize(("total", "ready", "level"), [(2, 2, "OK"), (2, 1, "WARN"), (2, 0, "FAIL"), (0, 0, "WARN")])
 def test_the_gateways(total: int, ready: int, level: str) -> None:
     assert checkup.gateways(total, ready).level == level
-
-
-@pytest.mark.parametrize(
-    ("seconds", "level"), [(5.0, "OK"), (15.0, "OK"), (30.0, "WARN"), (61.0, "FAIL"), (None, "WARN")]
-)
-def test_the_scrape_interval(seconds: float | None, level: str) -> None:
-    assert checkup.interval(seconds).level == level
-
-
-@pytest.mark.parametrize(
-    ("found", "level", "says"),
-    [
-        (GOOD, "OK", "all there, 1.0 s old, 2 of 2 pods"),
-        (Series(0, ("x",), 0, None), "OK", "no ready replica"),
-        (Series(2, ("some_total",), 2, 1.0), "FAIL", "no series of some_total"),
-        (Series(2, (), 2, 61.0), "FAIL", "too old (61 s)"),
-        (Series(2, (), 2, None), "FAIL", "too old (unknown)"),
-        (Series(2, (), 1, 1.0), "WARN", "1 of 2 ready pods are scraped"),
-    ],
-)  # fmt: skip
-def test_the_series_of_a_service(found: Series, level: str, says: str) -> None:
-    result = checkup.series(KEY, found, window_seconds=60.0)
-    assert (result.level, says in result.message) == (level, True)
-    assert (result.fix == "") == (level == "OK")
-
-
-def test_labels_that_betray_a_wrong_scrape_job() -> None:
-    assert levels(checkup.labels(renamed=0, unclaimed=[], doubled=[])) == ["OK"]
-    found = checkup.labels(renamed=3, unclaimed=["demo/chat"], doubled=["demo/chat-1"])
-    assert levels(found) == ["FAIL"] * 3
-    assert "honor_labels: false" in found[1].fix
 
 
 def test_accelerators_on_the_nodes() -> None:
@@ -131,7 +154,18 @@ def test_accelerators_on_the_nodes() -> None:
     assert levels(checkup.accelerators([service(scaling={"minReplicas": 4})], nodes)) == ["OK"]
     assert levels(checkup.accelerators([service(scaling={"minReplicas": 5})], nodes)) == ["WARN"]
     amd = service(runtime={"accelerator": {"resourceName": "amd.com/gpu", "count": 1}}, replicas=0)
-    assert "no node offers amd.com/gpu" in checkup.accelerators([amd], nodes)[0].message
+    none = checkup.accelerators([amd], nodes)
+    assert levels(none) == ["WARN"], "a pool of nodes may be scaled to 0"
+    assert "offers amd.com/gpu now" in none[0].message
+
+
+def test_nodes_that_take_no_pods_offer_nothing() -> None:
+    gpus = {"allocatable": {"nvidia.com/gpu": "4"}}
+    cordoned = {"spec": {"unschedulable": True}, "status": gpus}
+    lost = {"status": gpus | {"conditions": [{"type": "Ready", "status": "Unknown"}]}}
+    found = checkup.accelerators([service(scaling={"minReplicas": 1})], [cordoned, lost])
+    assert levels(found) == ["WARN"]
+    assert levels(checkup.accelerators([service(scaling={"minReplicas": 1})], [cordoned, {"status": gpus}])) == ["OK"]
 
 
 def test_services_that_are_not_as_they_should_be() -> None:
@@ -141,6 +175,29 @@ def test_services_that_are_not_as_they_should_be() -> None:
     assert levels(found) == ["OK", "FAIL", "WARN", "WARN"]
     assert found[0].message.startswith("1 of 4")
     assert checkup.summary(found) == {"OK": 1, "WARN": 2, "FAIL": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "reason", "says"),
+    [
+        ("Ready", "True", "Unschedulable", "ready, but (Unschedulable): why"),
+        ("Ready", "False", "ScaledToZero", None),
+        ("ScalingActive", "False", "SignalsAbsent", "not scaled as it should be (SignalsAbsent): why"),
+        ("ScalingActive", "False", "ManualReplicas", None),
+        ("ScalingActive", "False", "Paused", None),
+        ("SLAMet", "False", "ObjectivesMissed", "misses its objectives (ObjectivesMissed): why"),
+        ("SLAMet", "Unknown", "NoTraffic", None),
+    ],
+)
+def test_a_service_that_runs_and_is_not_well(kind: str, status: str, reason: str, says: str | None) -> None:
+    made = service()
+    kept = [one for one in made["status"]["conditions"] if one["type"] != kind]
+    made["status"]["conditions"] = [*kept, {"type": kind, "status": status, "reason": reason, "message": "why"}]
+    found = checkup.services([made])
+    assert levels(found) == (["OK"] if says is None else ["OK", "WARN"])
+    if says is not None:
+        assert says in found[1].message
+        assert found[0].message.startswith("0 of 1")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ SERVICE: dict[str, Any] = {
         {
             "metric": "TPOT", "percentile": "99", "threshold_seconds": 0.05, "window_seconds": 3600,
             "value_seconds": None, "attainment": None, "error_budget_left": None,
+            "why_unknown": "no request in the window",
         },
     ],
     "signals": [{"name": "Arrivals", "state": "Fresh", "value": 15.2, "age_seconds": 1.2, "detail": ""}],
@@ -77,7 +78,7 @@ def test_it_reads_from_the_state_to_the_reasons() -> None:
         "",
         "What other counts would mean",
         "  replicas     busy  predicted share in the SLA",
-        "         3    132 %  not learned",
+        "         3    132 %  no model yet",
         "         4     99 %  99.40 %  <- decided",
         "",
         "What holds it back",
@@ -85,7 +86,7 @@ def test_it_reads_from_the_state_to_the_reasons() -> None:
         "",
         "Objectives",
         "  TTFT p99        1.31 s of 2.00 s, 99.30 % met in 60 min, error budget 30.0 % left",
-        "  TPOT p99        at most 50 ms: nothing measured in the window",
+        "  TPOT p99        at most 50 ms: no request in the window",
         "",
         "Signals",
         "  Arrivals          Fresh                15.2  1.2 s old",
@@ -108,6 +109,7 @@ def test_it_reads_from_the_state_to_the_reasons() -> None:
         ({"decision": {"limited_by": "Budget"}}, "pays for no more"),
         ({"decision": {"limited_by": "Quota"}}, "no node has room"),
         ({"decision": {"reason": "Stabilizing"}}, "must be right for a while"),
+        ({"replicas": {"failing": 1}}, "1 replicas fail: they crash"),
         ({"replicas": {"unschedulable": 2}}, "2 replicas find no node with room"),
         ({"replicas": {"draining": 1}}, "1 replicas drain"),
         (
@@ -153,6 +155,39 @@ def test_it_says_aloud_what_is_emulated_and_what_is_old() -> None:
     assert "  The operator does not answer" in text
     advised = changed(decision={"act": False})
     assert any("OfferedLoad, not carried out:" in line for line in lines(advised))
+
+
+def test_a_spec_that_cannot_be_read_has_no_mode() -> None:
+    text = "\n".join(lines(changed(mode="") | {"decision": None}))
+    assert "mode not known" in text
+    assert "the spec cannot be read" in text
+    assert "spec.replicas fixes" not in text
+
+
+def test_advice_is_not_told_as_a_change() -> None:
+    advised = changed(decisions=[SERVICE["decisions"][0] | {"act": False}])
+    assert "  08:33:20Z  3 -> 4 (advised only)  OfferedLoad: 970 tok/s offered" in lines(advised)
+
+
+def test_without_any_model_no_share_is_told() -> None:
+    text = lines(changed(predictions=[row | {"attainment": None} for row in SERVICE["predictions"]]))
+    assert "  replicas     busy" in text
+    assert "         4     99 %  <- decided" in text
+
+
+@pytest.mark.parametrize(
+    ("left", "value", "says", "refused"),
+    [
+        (-83.849, 1.2, "error budget spent 85 times over", True),
+        (-0.5, 2.5, "error budget spent 1.5 times over", False),
+        (0.0, 1.2, "error budget 0.0 % left", False),
+    ],
+)
+def test_a_budget_that_is_overspent(left: float, value: float, says: str, refused: bool) -> None:
+    one = SERVICE["objectives"][0] | {"error_budget_left": left, "value_seconds": value, "attainment": 0.9}
+    text = "\n".join(lines(changed(objectives=[one])))
+    assert says in text
+    assert ("refused and failed requests are among the missed ones" in text) == refused
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")) | st.just(" "), max_size=400))

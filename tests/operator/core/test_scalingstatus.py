@@ -86,7 +86,7 @@ ACTIVE: dict[str, tuple[Policy, Decision, Observation, tuple[str, str, str]]] = 
         POLICY,
         DECISION,
         replace(observation(), source_error="down"),
-        ("False", "MetricsUnavailable", "held: down"),
+        ("False", "MetricsUnavailable", "no fewer replicas, and more only as far as the load is known: down"),
     ),
     "absent": (
         POLICY,

@@ -72,6 +72,33 @@ def test_counts_come_from_decision_deployment_and_pods() -> None:
     shown = service_state(facts()).replicas
     assert (shown.desired, shown.asked, shown.min, shown.max) == (3, 3, 1, 6)
     assert (shown.ready, shown.starting, shown.draining, shown.unschedulable) == (2, 1, 1, 1)
+    assert (shown.serving, shown.failing) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1}}},
+        {"state": {"waiting": {"reason": "ImagePullBackOff"}}},
+    ],
+)
+def test_a_pod_that_fails_is_not_told_as_starting(state: dict[str, Any]) -> None:
+    failing = pod("a", ready=False)
+    failing["status"]["containerStatuses"] = [state]
+    shown = service_state(facts(pods=[failing, pod("b", ready=False)])).replicas
+    assert (shown.ready, shown.starting, shown.failing) == (0, 1, 1)
+
+
+def test_what_a_crashed_worker_printed_stays_in_the_resource() -> None:
+    manifest = raw()
+    manifest["status"]["conditions"] = [
+        {"type": "Ready", "status": "False", "reason": "WorkerCrashed", "message": "exited with code 1: secret"},
+        {"type": "Accepted", "status": "True", "reason": "Valid", "message": "the spec is valid"},
+    ]
+    shown = service_state(facts(manifest)).conditions
+    assert [one.reason for one in shown] == ["WorkerCrashed", "Valid"]
+    assert "secret" not in shown[0].message
+    assert shown[1].message == "the spec is valid"
 
 
 def test_pods_on_their_way_out_drain_and_ended_ones_are_gone() -> None:
@@ -109,7 +136,13 @@ def test_objectives_are_shown_measured_or_not() -> None:
     measured = service_state(facts(attainment=[Attainment(objective, 0.9995, 1.5)])).objectives[0]
     assert (measured.percentile, measured.value_seconds, measured.window_seconds) == ("99.9", 1.5, 3600)
     assert measured.error_budget_left == pytest.approx(0.5)
+    assert measured.why_unknown == ""
     assert service_state(facts()).objectives[0].attainment is None
+    assert "not measured yet" in service_state(facts()).objectives[0].why_unknown
+    quiet = service_state(facts(attainment=[Attainment(objective, None)])).objectives[0]
+    assert quiet.why_unknown == "no request in the window"
+    away = service_state(facts(source_error="Prometheus cannot be reached")).objectives[0]
+    assert away.why_unknown == "not known: Prometheus cannot be reached"
     assert service_state(facts(raw(sla=None))).objectives == ()
 
 
@@ -149,6 +182,7 @@ def test_a_resource_that_cannot_be_read_is_shown_all_the_same() -> None:
     shown = service_state(Facts(raw={"metadata": raw()["metadata"]}, service=None, deployment=None, pods=(), now=NOW))
     assert (shown.name, shown.model, shown.engine, shown.cost, shown.objectives) == ("chat", "chat", "", None, ())
     assert (shown.replicas.desired, shown.replicas.asked, shown.replicas.ready) == (None, None, 0)
+    assert shown.mode == "", "not known, so not Manual"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +212,7 @@ def test_costs() -> None:
 def test_history_of_a_decided_and_of_a_fixed_count() -> None:
     seen = observation(replicas=3, ready=2, waiting=4.0, served=3.0, held=Signal(SignalState.FRESH, 2.0, NOW))
     point = history_point(seen, STEADY, [pod("a", draining=True)], (0.2, None))
-    assert point == (500.0, 400.0, 3, 2, 1, 0.2, None, 6.0, 300.0)
+    assert point == (500.0, 200.0, 3, 2, 1, 0.2, None, 6.0, 300.0), "what drains is no capacity"
     assert history_point(None, None, [pod("a")], (None, None)) == (*[None] * 3, 1, 0, *[None] * 4)
     lost = Signal(SignalState.ABSENT)
     blind = observation(replicas=1, generated_tokens=lost)
@@ -193,6 +227,8 @@ def test_json_holds_no_nan_and_its_own_names() -> None:
     state = State("0.1.0", NOW + 0.12345, 5.0, MetricsSourceState(True, ""), (service,)).to_json()
     text = json.dumps(state, allow_nan=False)
     shown = json.loads(text)["services"][0]
-    assert shown["decisions"] == [{"at": NOW, "from": 1, "to": 3, "reason": "OfferedLoad", "message": "more"}]
+    assert shown["decisions"] == [
+        {"at": NOW, "from": 1, "to": 3, "reason": "OfferedLoad", "message": "more", "act": True}
+    ]
     assert shown["history"] == [[NOW, None, None, 1.23457, *[None] * 6]]
     assert json.loads(text)["at"] == NOW + 0.123

@@ -1,11 +1,14 @@
 """What is kept of a service, for how long, and what a tick pays for it."""
 
+import asyncio
 import itertools
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from penstock_operator.core.state import Facts, service_state
 from penstock_operator.core.state.ring import MOST_POINTS
 from penstock_operator.runtime.statepage import Question
 from scene import TICK_SECONDS, Scene
@@ -49,6 +52,12 @@ async def test_a_first_decision_that_differs_from_what_is_there_is_a_change(scen
     await scene.run(TICK_SECONDS)
     changes = scene.page.state().services[0].decisions
     assert [(one.before, one.after) for one in changes] == [(1, 3)]
+
+
+async def test_advice_is_marked_as_such(scene: Scene) -> None:
+    scene.add(manifest(mode="Advise", minReplicas=3), lambda _: 0.0, replicas=1)
+    await scene.run(TICK_SECONDS)
+    assert [(one.after, one.act) for one in scene.page.state().services[0].decisions] == [(3, False)]
 
 
 async def test_history_is_bounded(scene: Scene) -> None:
@@ -112,3 +121,34 @@ async def test_those_who_ask_the_same_within_a_second_get_the_same_answer(scene:
     assert await scene.page.body(Question()) is first
     scene.now += 1.0
     assert await scene.page.body(Question()) is not first
+
+
+async def test_an_answer_that_takes_long_is_waited_for_and_not_made_twice(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.add(manifest(), lambda _: 3.0)
+    await scene.run(60)
+    made, begun, gate = [], threading.Event(), threading.Event()
+
+    def slow(facts: Facts) -> Any:
+        made.append(facts)
+        begun.set()
+        gate.wait(timeout=30)
+        return service_state(facts)
+
+    monkeypatch.setattr("penstock_operator.runtime.statepage.service_state", slow)
+    first = asyncio.ensure_future(scene.page.body(Question()))
+    assert await asyncio.to_thread(begun.wait, 30)
+    scene.now += 60.0
+    second = asyncio.ensure_future(scene.page.body(Question()))
+    await asyncio.sleep(0)
+    gate.set()
+    assert await first is await second
+    assert len(made) == 1
+    assert await scene.page.body(Question()) is not await first, "what is done is only given again while it is young"
+
+
+async def test_the_page_says_when_the_last_tick_began(scene: Scene) -> None:
+    assert scene.page.state().ticked_at is None
+    await scene.run(TICK_SECONDS)
+    assert scene.page.state().ticked_at == scene.now - TICK_SECONDS

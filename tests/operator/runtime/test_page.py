@@ -171,8 +171,51 @@ async def test_metrics_that_are_away_are_said_to_be(scene: Scene, browser: Brows
     await scene.run(10)
     async with served(scene) as site, visit(browser, site.url) as seen:
         await seen.until("!document.getElementById('banner').hidden")
-        assert "replica counts are held: Prometheus at" in await seen.text("#banner")
+        assert "nothing is removed, and added only as far as the load is known: Prometheus at" in await seen.text(
+            "#banner"
+        )
         assert "live, without metrics" in await seen.text("#health")
+
+
+async def test_an_address_that_means_nothing_does_not_stop_the_page(scene: Scene, browser: Browser) -> None:
+    for name in ("chat", "other"):
+        scene.add(service(name), lambda _: 3.0)
+    await scene.run(30)
+    async with served(scene) as site, visit(browser, f"{site.url}/#/%E0%A4") as seen:
+        await seen.until("document.querySelectorAll('#list a').length === 2")
+        assert "Choose a service" in await seen.text("main")
+        await seen.page.evaluate("location.hash = '#/demo/chat'")
+        await seen.page.wait_for_selector(".cards")
+        assert seen.complaints == []
+
+
+async def test_one_service_that_cannot_be_drawn_does_not_end_the_asking(scene: Scene, browser: Browser) -> None:
+    scene.add(service("chat"), lambda _: 3.0)
+    await scene.run(30)
+    async with served(scene) as site, visit(browser, site.url) as seen:
+        await seen.page.wait_for_selector(".cards")
+        await seen.page.evaluate("document.getElementById('list').remove()")
+        counted = "performance.getEntriesByType('resource').filter((one) => one.name.includes('brief=1')).length"
+        before = await seen.page.evaluate(counted)
+        await seen.until(f"{counted} > {before} + 1")
+
+
+async def test_words_for_what_is_not_there(scene: Scene, browser: Browser) -> None:
+    """No replica, no model, and advice that nobody carries out."""
+    scene.add(
+        service(
+            "chat", scaling={"mode": "Advise", "minReplicas": 3, "maxReplicas": 8, "targets": {"tokensPerSecond": 250}}
+        ),
+        lambda _: 3.0,
+        replicas=0,
+    )
+    await scene.run(10)
+    async with served(scene) as site, visit(browser, site.url) as seen:
+        await seen.page.wait_for_selector(".cards")
+        shown = await seen.text("main")
+        assert "no replica serves" in shown
+        assert "(advised only)" in shown
+        assert "not learned" not in shown
 
 
 async def test_nothing_that_a_service_says_becomes_markup(scene: Scene, browser: Browser) -> None:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
 from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
@@ -27,13 +28,20 @@ _PATIENCE = 4  # a range answer may take so many times longer than an instant on
 _Answer = TypeVar("_Answer")
 
 
+def without_credentials(url: str) -> str:
+    """The URL as messages may show it: they end in conditions, logs and on a public page."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
 class PrometheusSource:
-    """Queries against one Prometheus-compatible URL."""
+    """Queries against one Prometheus-compatible URL; user and password in it are used, and never said."""
 
     def __init__(
         self, url: str, *, timeout_seconds: float = 5.0, token_file: Path | None = None, ca_file: Path | None = None
     ) -> None:
         self._url = url
+        self._shown = without_credentials(url)
         self._timeout = timeout_seconds
         self._token_file = token_file
         self._ca_file = ca_file
@@ -58,11 +66,11 @@ class PrometheusSource:
         try:
             return await asyncio.wait_for(loop.run_in_executor(self._pool, ask), timeout=seconds + 1)
         except requests.exceptions.ConnectionError:
-            return Unavailable(f"Prometheus at {self._url} cannot be reached")
+            return Unavailable(f"Prometheus at {self._shown} cannot be reached")
         except (TimeoutError, requests.exceptions.Timeout):
-            return Unavailable(f"Prometheus at {self._url} did not answer within {seconds:.0f} s")
+            return Unavailable(f"Prometheus at {self._shown} did not answer within {seconds:.0f} s")
         except PrometheusApiClientException as error:
-            return Unavailable(f"Prometheus at {self._url} refused the query: {str(error)[:200]}")
+            return Unavailable(f"Prometheus at {self._shown} refused the query: {self._harmless(error)}")
         except (
             requests.exceptions.RequestException,
             ValueError,
@@ -71,12 +79,16 @@ class PrometheusSource:
             AttributeError,
             OSError,
         ) as error:
-            return Unavailable(f"Prometheus at {self._url} gave no usable answer: {type(error).__name__}")
+            return Unavailable(f"Prometheus at {self._shown} gave no usable answer: {type(error).__name__}")
+
+    def _harmless(self, error: Exception) -> str:
+        """What was answered, in short; a proxy's page may quote the address that it was asked at."""
+        return str(error).replace(self._url, self._shown)[:200]
 
     def _ask(self, query: str) -> tuple[Sample, ...] | Unavailable:
         result = self._client().custom_query(query, timeout=(2, self._timeout))
         if not isinstance(result, list):
-            return Unavailable(f"Prometheus at {self._url} answered with something else than a vector")
+            return Unavailable(f"Prometheus at {self._shown} answered with something else than a vector")
         samples = (_sample(item) for item in result)
         return tuple(sample for sample in samples if sample is not None)
 
@@ -86,7 +98,7 @@ class PrometheusSource:
         bounds = (datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC))
         result = self._client().custom_query_range(query, *bounds, f"{step:g}", timeout=(2, seconds))
         if not isinstance(result, list):
-            return Unavailable(f"Prometheus at {self._url} answered with something else than a matrix")
+            return Unavailable(f"Prometheus at {self._shown} answered with something else than a matrix")
         return tuple(Series(_labels(item), _points(item["values"])) for item in result if "values" in item)
 
     def _client(self) -> PrometheusConnect:

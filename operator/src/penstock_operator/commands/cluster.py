@@ -20,9 +20,11 @@ from kubernetes.aio.config import ConfigException, list_kube_config_contexts
 from penstock_contract import names
 from penstock_operator.adapters.errors import ConfigurationError, KubeError
 from penstock_operator.adapters.kube import KubeClient, load_configuration
+from penstock_operator.commands.errors import AmbiguousError
 from penstock_operator.core.pods import is_ready, live
 
 Manifest = dict[str, Any]
+OPERATOR_NAMESPACE = "PENSTOCK_OPERATOR_NAMESPACE"
 OPERATOR_PODS = f"{names.LABEL_NAME}={names.MANAGED_BY}"
 GATEWAY_PODS = f"{names.LABEL_NAME}={names.GATEWAY_NAME}"
 _TIMEOUT = aiohttp.ClientTimeout(total=8)
@@ -58,6 +60,7 @@ def where(
     operator_namespace: str | None,
 ) -> Where:
     """Options, then environment, then what kubectl would take."""
+    operator_namespace = operator_namespace or env.get(OPERATOR_NAMESPACE) or None
     file = kubeconfig or env.get("KUBECONFIG") or None
     usual = Path(env.get("HOME") or Path.home()) / ".kube" / "config"
     if file is None and usual.is_file():
@@ -115,7 +118,7 @@ class Cluster:
         return [pod for found in lists for pod in found.get("items") or []]
 
     async def operators(self) -> list[Manifest]:
-        """Pods of the operator, those that are ready first.
+        """Pods with the operator's label where it is looked for, those that are ready first.
 
         Raises:
             KubeError: as above.
@@ -123,9 +126,17 @@ class Cluster:
         found = live(await self.pods(OPERATOR_PODS, namespace=self.place.operator_namespace))
         return sorted(found, key=lambda pod: not is_ready(pod))
 
-    async def state(self, service: str | None = None) -> Page:
-        """The operator's state, of one service (`namespace/name`) or of all; never raises."""
-        query = {} if service is None else {"service": service}
+    async def state(self, service: str | None = None, *, brief: bool = False) -> Page:
+        """The operator's state.
+
+        Args:
+            service: `namespace/name`; None is all.
+            brief: without decisions, history, signals and predictions.
+
+        Raises:
+            AmbiguousError: pods of several namespaces say that they are the operator, and nobody said which to believe.
+        """
+        query = ({} if service is None else {"service": service}) | ({"brief": "1"} if brief else {})
         tried: list[str] = []
         if self.place.operator_url is not None:
             url = f"{self.place.operator_url.rstrip('/')}/state.json"
@@ -133,7 +144,10 @@ class Cluster:
         try:
             pods = await self.operators()
         except KubeError as error:
-            return Page(None, tried=(f"cannot look for the operator's pod: {error.message}",))
+            text = f"cannot look for the operator's pod: {error.message}; give --operator-url or --operator-namespace"
+            return Page(None, tried=(text,))
+        if several := ambiguous(pods):
+            raise AmbiguousError(several)
         for pod in pods:
             if page := await self._through_proxy(pod, query, tried):
                 return page
@@ -145,12 +159,24 @@ class Cluster:
 
     async def _through_proxy(self, pod: Manifest, query: Mapping[str, str], tried: list[str]) -> Page | None:
         metadata = pod["metadata"]
+        place = f"{metadata['namespace']}/{metadata['name']}"
         path = f"api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}:{port_of(pod)}/proxy/state.json"
         try:
-            return Page(await self.kube.read(path, query=query), source=f"the API server's proxy to {metadata['name']}")
+            return Page(await self.kube.read(path, query=query), source=f"the API server's proxy to {place}")
         except KubeError as error:
-            tried.append(f"proxy to pod {metadata['name']}: {error.message or error.reason}")
+            tried.append(f"proxy to pod {place}: {error.message or error.reason}")
             return None
+
+
+def ambiguous(operators: Sequence[Manifest]) -> str:
+    """Why none of these pods may be believed, or nothing: anybody may put the operator's label on a pod of his own."""
+    places = sorted({pod["metadata"]["namespace"] for pod in operators})
+    if len(places) < 2:
+        return ""
+    return (
+        f"pods in the namespaces {', '.join(places)} say that they are the operator: give --operator-namespace, "
+        f"or set {OPERATOR_NAMESPACE}"
+    )
 
 
 def port_of(pod: Manifest) -> int:

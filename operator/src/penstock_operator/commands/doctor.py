@@ -7,26 +7,39 @@ import json
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from penstock_operator.adapters.errors import ConfigurationError
 from penstock_operator.commands.cluster import Where, connected, environment, where
+from penstock_operator.commands.errors import AmbiguousError
 from penstock_operator.commands.examination import Examination
+from penstock_operator.commands.prometheus import Address
 from penstock_operator.core.checkup import Level, Result, summary
+from penstock_operator.core.printable import printable
 
 _WIDTH = 100
 _INDENT = 18
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
 
 @click.command()
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--prometheus-url", help="Instead of the operator's own setting, which may be a name inside the cluster.")
+@click.option("--prometheus-token-file", type=_FILE, help="Bearer token for Prometheus.")
+@click.option("--prometheus-ca-file", type=_FILE, help="CA bundle for Prometheus; by default the system's.")
 @click.option("--operator-url", help="URL of the operator's HTTP port, such as that of a port-forward.")
 @click.option("--operator-namespace", help="Where to look for the operator's pod; by default everywhere.")
 @click.option("--kubeconfig", help="Instead of KUBECONFIG, ~/.kube/config or the pod's service account.")
-def doctor(output: str, prometheus_url: str | None, **options: str | None) -> None:
+def doctor(
+    output: str,
+    prometheus_url: str | None,
+    prometheus_token_file: Path | None,
+    prometheus_ca_file: Path | None,
+    **options: str | None,
+) -> None:
     """Check everything that Penstock needs, and say how to mend what is wrong.
 
     API server, CRD, rights, operator, gateways, Prometheus, every needed series and its freshness, labels, nodes,
@@ -39,10 +52,12 @@ def doctor(output: str, prometheus_url: str | None, **options: str | None) -> No
         operator_url=options["operator_url"],
         operator_namespace=options["operator_namespace"],
     )
+    url = prometheus_url or ""
+    address = Address(url, token_file=prometheus_token_file, ca_file=prometheus_ca_file, given=bool(url))
     try:
-        results = asyncio.run(_examine(place, prometheus_url))
-    except ConfigurationError as error:
-        raise click.ClickException(str(error)) from error
+        results = asyncio.run(_examine(place, address))
+    except (ConfigurationError, AmbiguousError) as error:
+        raise click.ClickException(printable(str(error))) from error
     counts = summary(results)
     if output == "json":
         found = [
@@ -55,9 +70,9 @@ def doctor(output: str, prometheus_url: str | None, **options: str | None) -> No
     sys.exit(1 if counts["FAIL"] else 0)
 
 
-async def _examine(place: Where, prometheus_url: str | None) -> list[Result]:
+async def _examine(place: Where, address: Address) -> list[Result]:
     async with connected(place) as cluster:
-        return await Examination(cluster, prometheus_url=prometheus_url, env=environment()).run()
+        return await Examination(cluster, address=address, env=environment()).run()
 
 
 def _print(results: Sequence[Result]) -> None:
@@ -70,7 +85,7 @@ def _print(results: Sequence[Result]) -> None:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH - _INDENT, break_on_hyphens=False, break_long_words=False) or [""]
+    return textwrap.wrap(printable(text), _WIDTH - _INDENT, break_on_hyphens=False, break_long_words=False) or [""]
 
 
 if __name__ == "__main__":

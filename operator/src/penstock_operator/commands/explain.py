@@ -13,8 +13,10 @@ from penstock_contract import names
 from penstock_operator.adapters.errors import ConfigurationError, KubeError
 from penstock_operator.api import InferenceService, InvalidSpec
 from penstock_operator.commands.cluster import Cluster, Page, Where, connected, environment, where
+from penstock_operator.commands.errors import AmbiguousError
 from penstock_operator.core import explain as words
 from penstock_operator.core import naming
+from penstock_operator.core.printable import printable
 from penstock_operator.core.state import Facts, State, service_state
 from penstock_operator.core.state.types import MetricsSourceState
 
@@ -45,8 +47,8 @@ def explain(name: str, namespace: str | None, output: str, **options: str | None
     )
     try:
         answer = asyncio.run(_answer(name, place))
-    except (ConfigurationError, KubeError) as error:
-        raise click.ClickException(str(error)) from error
+    except (ConfigurationError, KubeError, AmbiguousError) as error:
+        raise click.ClickException(printable(str(error))) from error
     if output == "json":
         click.echo(json.dumps(answer, indent=2))
         return
@@ -56,7 +58,7 @@ def explain(name: str, namespace: str | None, output: str, **options: str | None
         source_detail="" if source["ok"] is not False else source["detail"],
         stale=answer["why_not_live"],
     )
-    click.echo("\n".join(text))
+    click.echo("\n".join(printable(line) for line in text))
 
 
 async def _answer(name: str, place: Where) -> Manifest:
@@ -66,6 +68,7 @@ async def _answer(name: str, place: Where) -> Manifest:
         click.ClickException: there is no such service; says which there are.
         ConfigurationError: no cluster is configured.
         KubeError: the API server refused, and the operator does not answer either.
+        AmbiguousError: it is not clear which pod is the operator.
     """
     async with connected(place) as cluster:
         key = f"{place.namespace}/{name}"
@@ -76,12 +79,29 @@ async def _answer(name: str, place: Where) -> Manifest:
                 "why_not_live": "",
                 "at": page.state["at"],
                 "metrics_source": page.state["metrics_source"],
-                "service": page.state["services"][0],
+                "service": await _with_messages(cluster, page.state["services"][0]),
             }
         raw = await cluster.kube.get(names.KIND, namespace=place.namespace, name=name)
         if raw is None:
             raise click.ClickException(await _unknown(cluster, name, place.namespace))
         return await _from_status(cluster, raw, page)
+
+
+async def _with_messages(cluster: Cluster, shown: Manifest) -> Manifest:
+    """The service with what a crashed worker printed, which the open page leaves out, where the caller may read it."""
+    if all(one["reason"] != "WorkerCrashed" for one in shown["conditions"]):
+        return shown
+    try:
+        raw = await cluster.kube.get(names.KIND, namespace=shown["namespace"], name=shown["name"])
+    except KubeError:
+        return shown
+    return shown | {"conditions": _conditions(raw or {}) or shown["conditions"]}
+
+
+def _conditions(raw: Manifest) -> list[Manifest]:
+    """The conditions as they are written."""
+    written = (raw.get("status") or {}).get("conditions") or []
+    return [{name: str(one.get(name, "")) for name in ("type", "status", "reason", "message")} for one in written]
 
 
 async def _unknown(cluster: Cluster, name: str, namespace: str) -> str:
@@ -111,7 +131,9 @@ async def _from_status(cluster: Cluster, raw: Manifest, page: Page) -> Manifest:
         now=now,
     )
     state = State("", now, 0.0, MetricsSourceState(None, ""), (service_state(facts),)).to_json()
-    shown = state["services"][0] | _written_decision(raw.get("status") or {}, now)
+    shown = state["services"][0] | _written_decision(raw.get("status") or {}, now) | {"conditions": _conditions(raw)}
+    for objective in shown["objectives"]:
+        objective["why_unknown"] = "not known: the operator does not answer"
     tried = "; ".join(page.tried) or f"{page.source} does not know it yet"
     return {
         "source": "status",

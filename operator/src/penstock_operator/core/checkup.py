@@ -12,9 +12,10 @@ from penstock_operator.api.crd import document
 from penstock_operator.core.quantities import whole
 
 Manifest = dict[str, Any]
-Key = tuple[str, str]
-_GOOD_INTERVAL_SECONDS = 15.0
-_LONGEST_INTERVAL_SECONDS = 60.0
+_PATIENCE_TICKS = 12  # a tick that writes much takes several periods
+_LEAST_PATIENCE_SECONDS = 30.0
+# Reasons of ScalingActive that somebody asked for.
+_WANTED = ("ManualReplicas", "Paused", "Advise")
 APPLY_CRD = "kubectl apply --server-side -f crds/ (or helm upgrade with crds.install=true)"
 
 
@@ -41,23 +42,6 @@ class Result:
     check: str
     message: str
     fix: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """What the metrics source has of one service.
-
-    Attributes:
-        ready: ready pods, which should all be scraped.
-        missing: metric names without any series.
-        reporting: pods with a fresh scrape.
-        age_seconds: of the newest sample; None without one.
-    """
-
-    ready: int
-    missing: tuple[str, ...]
-    reporting: int
-    age_seconds: float | None
 
 
 def ok(check: str, message: str) -> Result:
@@ -101,6 +85,12 @@ def difference(live: Any, wanted: Any, path: str = "") -> str | None:
     return None if live == wanted else path.lstrip(".") or "its root"
 
 
+def unseen_rights(why: str) -> Result:
+    """The operator's rights could not be asked about; those of the one who runs this say nothing of them."""
+    fix = "give --operator-namespace, or run it with an administrator's kubeconfig"
+    return Result(Level.WARN, "rights", f"not checked: {why}", fix)
+
+
 def rights(refused: Sequence[str], *, asked: int, whose: str) -> list[Result]:
     """One result for all rights that are granted, one for each that is not.
 
@@ -129,14 +119,65 @@ def operator(pods: Sequence[Manifest], ready: int, *, theirs: str | None, ours: 
         if not pods:
             return Result(Level.FAIL, "operator", "no pod of it runs", "helm install penstock charts/penstock")
         return Result(Level.FAIL, "operator", f"{ready} of {len(pods)} pods are ready, and none answers", logs)
-    if len(pods) > 1:
-        text = f"{len(pods)} pods run; two operators decide against each other"
-        return Result(Level.FAIL, "operator", text, "keep one release, with one replica")
+    if clash := overlap(pods):
+        return clash
     if theirs != ours:
         text = f"it runs version {theirs}, this command is {ours}"
         return Result(Level.WARN, "operator", text, "upgrade the older of the two")
-    where = "" if pods else " (no pod of this cluster)"
-    return ok("operator", f"runs and answers, version {theirs}{where}")
+    where = f" in namespace {pods[0]['metadata']['namespace']}" if pods else " (no pod of this cluster)"
+    return ok("operator", f"runs{where} and answers, version {theirs}")
+
+
+def overlap(pods: Sequence[Manifest]) -> Result | None:
+    """Two operators that watch the same namespace decide against each other; those that share none do not."""
+    for number, one in enumerate(pods):
+        for other in pods[number + 1 :]:
+            mine, theirs = watched(one), watched(other)
+            if mine and theirs and not mine & theirs:
+                continue
+            shared = ", ".join(sorted(mine & theirs or mine or theirs)) or "all namespaces"
+            text = f"{_place(one)} and {_place(other)} both watch {shared}, and decide against each other"
+            return Result(Level.FAIL, "operator", text, "keep one release with one replica, or set watchNamespaces")
+    return None
+
+
+def watched(pod: Manifest) -> frozenset[str]:
+    """Namespaces that an operator's pod watches; empty is all of them."""
+    return frozenset(part.strip() for part in (setting(pod, "PENSTOCK_NAMESPACES") or "").split(",") if part.strip())
+
+
+def setting(pod: Manifest, name: str) -> str | None:
+    """A variable of a pod's environment, as far as the pod itself says it."""
+    for container in pod.get("spec", {}).get("containers") or []:
+        for entry in container.get("env") or []:
+            if entry["name"] == name and "value" in entry:
+                return str(entry["value"])
+    return None
+
+
+def _place(pod: Manifest) -> str:
+    return f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+
+def ticks(state: Manifest, *, now: float) -> Result | None:
+    """Whether the operator still decides; None when it does, or is too old to tell.
+
+    Args:
+        state: `/state.json`.
+        now: Unix seconds here.
+    """
+    fix = f"see kubectl logs -l {names.LABEL_NAME}={names.MANAGED_BY} -A --tail=20, and restart it"
+    late = max(_LEAST_PATIENCE_SECONDS, _PATIENCE_TICKS * float(state.get("tick_seconds") or 0))
+    if "ticked_at" in state:
+        if state["ticked_at"] is None:
+            return Result(Level.WARN, "operator", "it has not decided anything yet", "wait a tick, and run it again")
+        silence = state["at"] - state["ticked_at"]
+        if silence > late:
+            return Result(Level.FAIL, "operator", f"its last tick began {silence:.0f} s ago: its loop hangs", fix)
+    if now - state["at"] > late:
+        text = f"its page is of {now - state['at']:.0f} s ago"
+        return Result(Level.WARN, "operator", text, "mend the clocks, or what keeps old answers between here and there")
+    return None
 
 
 def gateways(total: int, ready: int) -> Result:
@@ -156,69 +197,10 @@ def gateways(total: int, ready: int) -> Result:
     return ok("gateways", f"{ready} of {total} pods are ready")
 
 
-def interval(seconds: float | None) -> Result:
-    """The scrape interval of the workers."""
-    change = "set scrape.intervalSeconds in the chart (5 is good), or the interval of your own job"
-    if seconds is None:
-        return Result(Level.WARN, "scrape", "no worker was scraped in the last minute", "see the series below")
-    if seconds > _LONGEST_INTERVAL_SECONDS:
-        return Result(Level.FAIL, "scrape", f"workers are scraped every {seconds:.0f} s: too slow to scale by", change)
-    if seconds > _GOOD_INTERVAL_SECONDS:
-        text = f"workers are scraped every {seconds:.0f} s: load is seen {4 * seconds:.0f} s late"
-        return Result(Level.WARN, "scrape", text, change)
-    return ok("scrape", f"workers are scraped every {seconds:.1f} s")
-
-
-def series(key: Key, found: Series, *, window_seconds: float) -> Result:
-    """What the metrics source has of one service."""
-    name, check = "/".join(key), "series"
-    if not found.ready:
-        return ok(check, f"{name}: no ready replica, so nothing is to be scraped")
-    selector = f"{names.SERVICE}={key[1]}"
-    if found.missing:
-        fix = f"see Prometheus' targets for pods with {selector}: the job must set namespace, inferenceservice and pod"
-        return Result(Level.FAIL, check, f"{name}: no series of {', '.join(found.missing)}", fix)
-    if found.age_seconds is None or found.age_seconds > window_seconds:
-        age = "unknown" if found.age_seconds is None else f"{found.age_seconds:.0f} s"
-        text = f"{name}: the newest sample is too old ({age})"
-        return Result(Level.FAIL, check, text, f"see Prometheus' targets for pods with {selector}")
-    if found.reporting < found.ready:
-        text = f"{name}: {found.reporting} of {found.ready} ready pods are scraped, so nothing is removed"
-        return Result(Level.WARN, check, text, f"see Prometheus' targets for pods with {selector}")
-    return ok(check, f"{name}: all there, {found.age_seconds:.1f} s old, {found.reporting} of {found.ready} pods")
-
-
-def labels(*, renamed: int, unclaimed: Sequence[str], doubled: Sequence[str]) -> list[Result]:
-    """Labels of the scraped series.
-
-    Args:
-        renamed: gateway series whose own service label was renamed by a target's.
-        unclaimed: services that workers speak of although no target is labelled so.
-        doubled: pods that are scraped twice.
-    """
-    found = []
-    if renamed:
-        fix = "the job of the gateways must not set namespace or inferenceservice on its targets"
-        found.append(Result(Level.FAIL, "labels", f"{renamed} gateway series lost their service's label", fix))
-    found += [
-        Result(
-            Level.FAIL,
-            "labels",
-            f"workers say that they are {name}, their targets do not",
-            "set honor_labels: false in the workers' job, and its labels by relabelling",
-        )
-        for name in unclaimed
-    ]
-    if doubled:
-        text = f"{len(doubled)} pods are scraped twice, so their load counts twice: {', '.join(doubled[:3])}"
-        found.append(Result(Level.FAIL, "labels", text, "keep one of PodMonitor and scrape configuration"))
-    return found or [ok("labels", "namespace, inferenceservice and pod come from the targets, each pod once")]
-
-
 def accelerators(services: Sequence[Manifest], nodes: Sequence[Manifest]) -> list[Result]:
-    """Whether nodes offer what the services ask for; one result per resource."""
+    """Whether nodes that take pods offer what the services ask for; one result per resource."""
     offered: dict[str, int] = {}
-    for node in nodes:
+    for node in filter(_takes_pods, nodes):
         for resource, quantity in (node.get("status", {}).get("allocatable") or {}).items():
             offered[resource] = offered.get(resource, 0) + whole(quantity)
     least: dict[str, int] = {}
@@ -233,8 +215,13 @@ def accelerators(services: Sequence[Manifest], nodes: Sequence[Manifest]) -> lis
     for resource, needed in sorted(least.items()):
         have = offered.get(resource, 0)
         if not have:
-            fix = "install the device plugin of the accelerator, or change spec.runtime.accelerator.resourceName"
-            found.append(Result(Level.FAIL, "nodes", f"no node offers {resource}, which services ask for", fix))
+            # A pool of nodes may be scaled to 0, and grow when a pod asks; nothing here can tell.
+            text = f"no node that takes pods offers {resource} now, which services ask for"
+            fix = (
+                "nothing, if a pool of nodes grows from 0; else uncordon nodes, install the device plugin, or change "
+                "spec.runtime.accelerator.resourceName"
+            )
+            found.append(Result(Level.WARN, "nodes", text, fix))
         elif have < needed:
             text = f"nodes offer {have} {resource}; the services' least replicas take {needed}"
             found.append(Result(Level.WARN, "nodes", text, "add nodes, or lower minReplicas"))
@@ -243,25 +230,51 @@ def accelerators(services: Sequence[Manifest], nodes: Sequence[Manifest]) -> lis
     return found or [ok("nodes", "no service asks for accelerators")]
 
 
+def _takes_pods(node: Manifest) -> bool:
+    """Whether a node is neither cordoned nor lost."""
+    ready = [one for one in node.get("status", {}).get("conditions") or [] if one.get("type") == "Ready"]
+    lost = any(one.get("status") != "True" for one in ready)
+    return not lost and not node.get("spec", {}).get("unschedulable")
+
+
 def services(found: Sequence[Manifest]) -> list[Result]:
     """Conditions of the services: one result for all good ones, one for each other."""
     results, good = [], 0
     for service in found:
         name = f"{service['metadata']['namespace']}/{service['metadata']['name']}"
         said = {one["type"]: one for one in (service.get("status") or {}).get("conditions") or []}
-        accepted, ready = said.get("Accepted"), said.get("Ready")
+        accepted, amiss = said.get("Accepted"), _amiss(said)
         if accepted is None:
             text = f"{name}: the operator has not looked at it"
             results.append(Result(Level.WARN, "services", text, "does it run, and watch this namespace?"))
         elif accepted["status"] == "False":
-            text = f"{name} is not accepted ({accepted['reason']}): {accepted['message']}"
+            text = f"{name} is not accepted {_reason(accepted)}"
             results.append(Result(Level.FAIL, "services", text, f"kubectl edit infsvc -n {name.replace('/', ' ')}"))
-        elif ready is not None and ready["status"] != "True" and ready["reason"] != "ScaledToZero":
-            text = f"{name} is not ready ({ready['reason']}): {ready['message']}"
+        elif amiss:
+            text = f"{name}: {'; '.join(amiss)}"
             results.append(Result(Level.WARN, "services", text, f"penstock explain -n {name.replace('/', ' ')}"))
         else:
             good += 1
     return [ok("services", f"{good} of {len(found)} InferenceServices are as they should be"), *results]
+
+
+def _amiss(said: Mapping[str, Manifest]) -> list[str]:
+    """What the conditions of an accepted service say that somebody should look at."""
+    found = []
+    ready, scaling, met = said.get("Ready"), said.get("ScalingActive"), said.get("SLAMet")
+    if ready is not None and ready["status"] != "True" and ready.get("reason") != "ScaledToZero":
+        found.append(f"not ready {_reason(ready)}")
+    elif ready is not None and ready["status"] == "True" and ready.get("reason") not in ("Ready", None):
+        found.append(f"ready, but {_reason(ready)}")
+    if scaling is not None and scaling["status"] == "False" and scaling.get("reason") not in _WANTED:
+        found.append(f"not scaled as it should be {_reason(scaling)}")
+    if met is not None and met["status"] == "False":
+        found.append(f"misses its objectives {_reason(met)}")
+    return found
+
+
+def _reason(condition: Manifest) -> str:
+    return f"({condition.get('reason') or 'no reason'}): {condition.get('message') or 'no message'}"
 
 
 def summary(results: Sequence[Result]) -> Mapping[str, int]:

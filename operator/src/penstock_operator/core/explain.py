@@ -10,18 +10,24 @@ from typing import Any
 Service = Mapping[str, Any]
 WIDTH = 100
 _UNKNOWN = "not known"
+_STATES = ("starting", "failing", "draining", "unschedulable")
 _LIMITS = {
     "Max": "spec.scaling.maxReplicas is reached: raise it to let the load have more",
     "Budget": "spec.scaling.budget.maxCostPerHour pays for no more: raise it to let the load have more",
     "Rate": "one decision may go no further: see spec.scaling.behavior",
     "Quota": "no node has room for more replicas: add nodes, or free accelerators",
-    "Unknown": "what the load asks for is not known, so the count is held",
+    "Unknown": "what the load asks for is not known, so nothing is removed",
 }
 _WAITS = {
     "Stabilizing": "fewer replicas must be right for a while first: spec.scaling.behavior.scaleDown",
     "Starting": "replicas are starting: nothing is removed before they serve",
     "RolloutInProgress": "a rollout is under way: nothing is removed before it ends",
     "QueueWithoutCapacity": "the capacity of a replica is not learned yet: set spec.scaling.targets.tokensPerSecond",
+}
+_TROUBLES = {
+    "failing": "replicas fail: they crash, or their image cannot be pulled",
+    "unschedulable": "replicas find no node with room",
+    "draining": "replicas drain: they go when their requests are done",
 }
 # Conditions that are as they should be, or said elsewhere.
 _CALM = {("ScalingActive", "SignalsFresh"), ("Ready", "ScaledToZero"), ("Available", "ScaledToZero")}
@@ -55,10 +61,10 @@ def lines(service: Service, *, source_detail: str = "", stale: str = "") -> list
 
 def obstacles(service: Service, *, source_detail: str = "") -> list[str]:
     """What keeps the count from what the load asks for, or from being there; one line each."""
-    decision, replicas = service.get("decision") or {}, service["replicas"]
+    decision = service.get("decision") or {}
     found = []
     if source_detail:
-        found.append(f"metrics source: {source_detail}; counts are held")
+        found.append(f"metrics source: {source_detail}; nothing is removed, and added only as far as the load is known")
     if text := _LIMITS.get(str(decision.get("limited_by"))):
         found.append(f"limited by {decision['limited_by']}: {text}")
     if text := _WAITS.get(str(decision.get("reason"))):
@@ -67,10 +73,7 @@ def obstacles(service: Service, *, source_detail: str = "") -> list[str]:
         if signal["state"] != "Fresh":
             detail = f" ({signal['detail']})" if signal.get("detail") else ""
             found.append(f"signal {signal['name']} is {signal['state']}{detail}: no fewer replicas until it is fresh")
-    if replicas.get("unschedulable"):
-        found.append(f"{replicas['unschedulable']} replicas find no node with room")
-    if replicas.get("draining"):
-        found.append(f"{replicas['draining']} replicas drain: they go when their requests are done")
+    found += [f"{count} {text}" for name, text in _TROUBLES.items() if (count := service["replicas"].get(name))]
     for item in service.get("conditions") or []:
         bad = item["status"] == "False" if item["type"] != "ScalingLimited" else item["status"] == "True"
         if bad and (item["type"], item["reason"]) not in _CALM and item["type"] not in ("Available", "SLAMet"):
@@ -83,8 +86,9 @@ def _head(service: Service, stale: str) -> Iterator[str]:
     ready, desired = _number(replicas.get("ready")), _number(replicas.get("desired"))
     yield f"{service['namespace']}/{service['name']}: {ready} replicas ready, {desired} wanted"
     bounds = f"{_number(replicas.get('min'))} to {_number(replicas.get('max'))} replicas"
-    yield f"  model {service['model']}, engine {service['engine'] or _UNKNOWN}, mode {service['mode']}, {bounds}"
-    states = [f"{replicas[name]} {name}" for name in ("starting", "draining", "unschedulable") if replicas.get(name)]
+    engine, mode = service["engine"] or _UNKNOWN, service["mode"] or _UNKNOWN
+    yield f"  model {service['model']}, engine {engine}, mode {mode}, {bounds}"
+    states = [f"{replicas[name]} {name}" for name in _STATES if replicas.get(name)]
     if states:
         yield f"  {', '.join(states)}"
     if service.get("emulated") is not None:
@@ -98,6 +102,8 @@ def _why(service: Service) -> Iterator[str]:
     if decision is None:
         if service["mode"] == "Manual":
             yield "spec.replicas fixes the count: nothing is decided"
+        elif not service["mode"]:
+            yield "the spec cannot be read, so nothing is decided: see the conditions"
         else:
             yield "nothing was decided yet"
         return
@@ -135,24 +141,42 @@ def _prospects(service: Service) -> Iterator[str]:
     rows = service.get("predictions") or []
     if not rows:
         return
-    yield f"{'replicas':>8}  {'busy':>7}  predicted share in the SLA"
+    predicted = any(row["attainment"] is not None for row in rows)
+    yield f"{'replicas':>8}  {'busy':>7}" + ("  predicted share in the SLA" if predicted else "")
     chosen = (service.get("decision") or {}).get("replicas")
     for row in rows:
-        attainment = "not learned" if row["attainment"] is None else f"{row['attainment'] * 100:.2f} %"
+        share = "no model yet" if row["attainment"] is None else f"{row['attainment'] * 100:.2f} %"
         mark = "  <- decided" if row["replicas"] == chosen else ""
-        yield f"{row['replicas']:>8}  {_percent(row['utilisation'], 0):>7}  {attainment}{mark}"
+        cells = f"{row['replicas']:>8}  {_percent(row['utilisation'], 0):>7}" + (f"  {share}" if predicted else "")
+        yield f"{cells}{mark}"
 
 
 def _objectives(service: Service) -> Iterator[str]:
     for one in service.get("objectives") or []:
         name = f"{one['metric']} p{one['percentile']}"
         if one["attainment"] is None:
-            yield f"{name:<14}  at most {_seconds(one['threshold_seconds'])}: nothing measured in the window"
+            why = one.get("why_unknown") or "nothing measured in the window"
+            yield f"{name:<14}  at most {_seconds(one['threshold_seconds'])}: {why}"
             continue
-        budget = "" if one["error_budget_left"] is None else f", error budget {_percent(one['error_budget_left'])} left"
         value = f"{_seconds(one['value_seconds'])} of {_seconds(one['threshold_seconds'])}"
-        window = _age(one["window_seconds"])
-        yield f"{name:<14}  {value}, {one['attainment'] * 100:.2f} % met in {window}{budget}"
+        met = f"{one['attainment'] * 100:.2f} % met in {_age(one['window_seconds'])}"
+        yield f"{name:<14}  {value}, {met}{_budget(one['error_budget_left'])}"
+        if one["value_seconds"] is not None and one["value_seconds"] <= one["threshold_seconds"] and _missed(one):
+            yield f"{'':<14}  refused and failed requests are among the missed ones; the latency is of the others"
+
+
+def _missed(objective: Mapping[str, Any]) -> bool:
+    left = objective["error_budget_left"]
+    return left is not None and left < 0
+
+
+def _budget(left: float | None) -> str:
+    if left is None:
+        return ""
+    if left >= 0:
+        return f", error budget {_percent(left)} left"
+    spent = 1 - left
+    return f", error budget spent {spent:.{0 if spent >= 10 else 1}f} times over"
 
 
 def _signals(service: Service) -> Iterator[str]:
@@ -174,7 +198,8 @@ def _cost(service: Service) -> Iterator[str]:
 def _changes(service: Service) -> Iterator[str]:
     for one in (service.get("decisions") or [])[:5]:
         when = datetime.fromtimestamp(one["at"], UTC).strftime("%H:%M:%S")
-        yield f"{when}Z  {one['from']} -> {one['to']}  {one['reason']}: {one['message']}"
+        advice = "" if one.get("act", True) else " (advised only)"
+        yield f"{when}Z  {one['from']} -> {one['to']}{advice}  {one['reason']}: {one['message']}"
 
 
 def _conditions(service: Service) -> Iterator[str]:

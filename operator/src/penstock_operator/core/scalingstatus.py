@@ -78,15 +78,17 @@ def _scaling_active(policy: Policy, decision: Decision, seen: Observation) -> Ve
         return Verdict(kind, "False", "Paused", "spec.scaling.mode is Paused: replicas are held")
     if decision.reason is Reason.FOREIGN_SCALER:
         return Verdict(kind, "False", "ForeignScaler", decision.message)
+    # A message stands as long as its reason, so it says what is true of the reason, whatever else is known.
+    allowed = "no fewer replicas, and more only as far as the load is known"
     if seen.source_error is not None:
-        return Verdict(kind, "False", "MetricsUnavailable", f"replicas are held: {seen.source_error}")
+        return Verdict(kind, "False", "MetricsUnavailable", f"{allowed}: {seen.source_error}")
     states = {signal.state for signal in seen.signals().values()}
     bad = {name: signal for name, signal in seen.signals().items() if not signal.fresh}
     text = ", ".join(f"{name} {signal.state.lower()}" for name, signal in bad.items())
     if SignalState.ABSENT in states:
-        return Verdict(kind, "False", "SignalsAbsent", f"replicas are held: {text}")
+        return Verdict(kind, "False", "SignalsAbsent", f"{allowed}: {text}")
     if states != {SignalState.FRESH}:
-        return Verdict(kind, "False", "SignalsStale", f"no fewer replicas: {text}")
+        return Verdict(kind, "False", "SignalsStale", f"{allowed}: {text}")
     if policy.mode is Mode.ADVISE:
         return Verdict(kind, "False", "Advise", "spec.scaling.mode is Advise: decisions are computed, not carried out")
     return Verdict(kind, "True", "SignalsFresh", "all signals are fresh")

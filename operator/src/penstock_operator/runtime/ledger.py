@@ -125,5 +125,6 @@ def _note_change(account: Account, finding: Finding) -> None:
         return
     before = finding.seen.replicas if last is None or account.finding is finding else last.replicas
     if decision.replicas != before:
-        change = Change(finding.at, before, decision.replicas, str(decision.reason), decision.message)
-        account.changes.appendleft(change)
+        account.changes.appendleft(
+            Change(finding.at, before, decision.replicas, str(decision.reason), decision.message, decision.act)
+        )

@@ -72,11 +72,11 @@ class StatePage:
         self._kept: dict[Question, tuple[float, asyncio.Future[bytes]]] = {}
 
     async def body(self, question: Question) -> bytes:
-        """The answer as JSON; at most a second old."""
+        """The answer as JSON: at most a second old, or the one that is being made, however long that takes."""
         now = self._clock()
+        self._kept = {one: kept for one, kept in self._kept.items() if _usable(*kept, now)}
         kept = self._kept.get(question)
-        if kept is None or not 0 <= now - kept[0] < _KEEP_SECONDS or _failed(kept[1]):
-            self._kept = {one: seen for one, seen in self._kept.items() if 0 <= now - seen[0] < _KEEP_SECONDS}
+        if kept is None:
             # A task of its own: the one who asked first may go away while others wait for the same.
             kept = self._kept[question] = (now, asyncio.ensure_future(self._make(question, now)))
         return await asyncio.shield(kept[1])
@@ -122,6 +122,7 @@ class StatePage:
             tick_seconds=self._tick_seconds,
             metrics_source=MetricsSourceState(ok=None if ticked is None else error is None, detail=error or ""),
             services=tuple(self._service(holding, question, now) for holding in holdings),
+            ticked_at=ticked,
         )
 
     def _service(self, holding: _Holding, question: Question, now: float) -> ServiceState:
@@ -142,6 +143,7 @@ class StatePage:
                 profile=holding.profile,
                 changes=() if account is None or question.brief else tuple(account.changes),
                 history=() if account is None or question.brief else account.past.points(now),
+                source_error=self._ledger.source_error,
             )
         )
         return replace(shown, signals=(), predictions=()) if question.brief else shown
@@ -152,5 +154,8 @@ def _frozen(account: Account) -> Account:
     return Account(account.uid, account.finding, account.changes.copy(), account.past)
 
 
-def _failed(answer: asyncio.Future[bytes]) -> bool:
-    return answer.done() and (answer.cancelled() or answer.exception() is not None)
+def _usable(begun: float, answer: asyncio.Future[bytes], now: float) -> bool:
+    """Whether an answer may be given again; two renders of one question never run beside each other."""
+    if not answer.done():
+        return True
+    return 0 <= now - begun < _KEEP_SECONDS and not answer.cancelled() and answer.exception() is None

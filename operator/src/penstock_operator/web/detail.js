@@ -33,7 +33,7 @@ function heading(service) {
     service.emulated === null
       ? null
       : h("span", { class: "pill emulated", title: "The workers run on an emulated device: its speed is a model's, no accelerator's" }, `EMULATED ${service.emulated}`),
-    h("p", { class: "quiet" }, `model ${service.model} · engine ${service.engine || UNKNOWN} · mode ${service.mode}`),
+    h("p", { class: "quiet" }, `model ${service.model} · engine ${service.engine || UNKNOWN} · mode ${service.mode || UNKNOWN}`),
   );
 }
 
@@ -49,6 +49,8 @@ function why(service, at, tick) {
     if (at - decision.at > 3 * tick + 5) lines.push(["Late", `no decision for ${age(at - decision.at)}`]);
   } else if (service.mode === "Manual") {
     lines.push(["Fixed count", "spec.replicas is set, so nothing is decided"]);
+  } else if (service.mode === "") {
+    lines.push(["Not read", "the spec cannot be read, so nothing is decided: see conditions"]);
   }
   return h("ul", { class: "why", "aria-label": "Why" }, lines.map(([head, text]) => h("li", {}, h("strong", {}, head), " ", text)));
 }
@@ -58,19 +60,20 @@ function card(title, ...content) {
 }
 
 function facts(...pairs) {
-  return h("dl", {}, pairs.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  return h("dl", {}, pairs.filter(Boolean).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 }
 
 function replicaCard({ replicas }) {
   const states = [
     ["ready", replicas.ready],
     ["starting", replicas.starting],
+    ["failing", replicas.failing],
     ["unschedulable", replicas.unschedulable],
   ];
-  const room = Math.max(0, (replicas.max ?? 0) - replicas.ready - replicas.starting - replicas.unschedulable);
+  const room = Math.max(0, (replicas.max ?? 0) - replicas.ready - replicas.starting - replicas.failing - replicas.unschedulable);
   const pips = [...states, ["room", room]].flatMap(([kind, count]) => Array(count).fill(kind)).slice(0, AT_MOST_PIPS);
   // Those that drain are still ready, so the last of the ready ones carry the mark.
-  for (let left = Math.min(replicas.draining, replicas.ready), index = replicas.ready - 1; left > 0; left -= 1, index -= 1) {
+  for (let left = replicas.ready - replicas.serving, index = replicas.ready - 1; left > 0; left -= 1, index -= 1) {
     if (index < pips.length) pips[index] = "draining";
   }
   return card(
@@ -79,6 +82,7 @@ function replicaCard({ replicas }) {
     h("p", { class: "pips", "aria-hidden": "true" }, pips.map((kind) => h("span", { class: `pip ${kind}`, title: kind }))),
     facts(
       ["starting", number(replicas.starting)],
+      replicas.failing ? ["failing", h("span", { class: "text-bad" }, number(replicas.failing))] : null,
       ["draining", number(replicas.draining)],
       ["no room", number(replicas.unschedulable)],
       ["bounds", `${number(replicas.min)} – ${number(replicas.max)}`],
@@ -89,12 +93,13 @@ function replicaCard({ replicas }) {
 function loadCard(service) {
   const { load, capacity, replicas } = service;
   const each = capacity.tokens_per_second_per_replica;
-  const whole = each === null ? null : each * replicas.ready;
+  const whole = each === null ? null : each * replicas.serving; // what drains gets no new requests
   const busy = whole && load.offered_tokens_per_second !== null ? load.offered_tokens_per_second / whole : null;
+  const unknown = whole === 0 ? "no replica serves" : whole === null ? "capacity not known" : "load not known";
   return card(
     "Load",
     h("p", { class: "big" }, short(load.offered_tokens_per_second), h("small", {}, " tok/s offered")),
-    meter(busy, busy !== null && busy > 1 ? "bad" : "good", busy === null ? "capacity not known" : `${percent(busy, 0)} of capacity`),
+    meter(busy, busy !== null && busy > 1 ? "bad" : "good", busy === null ? unknown : `${percent(busy, 0)} of capacity`),
     facts(
       ["served", `${short(load.served_tokens_per_second)} tok/s`],
       ["capacity", whole === null ? "not learned yet" : `${short(whole)} tok/s`],
@@ -113,6 +118,7 @@ function slaCard({ objectives }) {
     "Service level",
     objectives.map((one) => {
       const missed = one.error_budget_left !== null && one.error_budget_left < 0;
+      const refused = missed && one.value_seconds !== null && one.value_seconds <= one.threshold_seconds;
       const over = one.value_seconds !== null && one.value_seconds > one.threshold_seconds;
       return h(
         "div",
@@ -128,12 +134,19 @@ function slaCard({ objectives }) {
           one.error_budget_left === null ? null : Math.max(0, one.error_budget_left),
           missed ? "bad" : one.error_budget_left < 0.25 ? "warn" : "good",
           one.error_budget_left === null
-            ? "no request in the window"
-            : `error budget ${percent(one.error_budget_left, 0)} left · ${percent(one.attainment, 2)} met in ${age(one.window_seconds)}`,
+            ? one.why_unknown || `${percent(one.attainment, 2)} met in ${age(one.window_seconds)}`
+            : `${budget(one.error_budget_left)} · ${percent(one.attainment, 2)} met in ${age(one.window_seconds)}`,
         ),
+        refused ? h("p", { class: "quiet" }, "refused and failed requests are among the missed ones; the latency is of the others") : null,
       );
     }),
   );
+}
+
+function budget(left) {
+  if (left >= 0) return `error budget ${percent(left, 0)} left`;
+  const spent = 1 - left;
+  return `error budget spent ${number(spent, spent >= 10 ? 0 : 1)} times over`;
 }
 
 function costCard({ cost, needed_replicas: needed }) {
@@ -221,21 +234,23 @@ function decisionsTable({ decisions }) {
     "Last decisions",
     ["at", "replicas", "reason", "with these numbers"],
     decisions.map((one) =>
-      row(clock(one.at), h("span", { class: one.to > one.from ? "up" : "down" }, `${number(one.from)} → ${number(one.to)}`), one.reason, one.message),
+      row(clock(one.at), h("span", { class: one.to > one.from ? "up" : "down" }, `${number(one.from)} → ${number(one.to)}`), one.act ? one.reason : `${one.reason} (advised only)`, one.message),
     ),
     "the count did not change since the operator started",
   );
 }
 
 function prospects({ predictions, decision }) {
+  const modelled = predictions.some((one) => one.attainment !== null);
+  const share = (one) => (one.attainment === null ? "no model yet" : percent(one.attainment, 2));
   return table(
     "What other counts would mean",
-    ["replicas", "busy", "predicted in SLA"],
+    ["replicas", "busy", ...(modelled ? ["predicted in SLA"] : [])],
     predictions.map((one) =>
       h(
         "tr",
         { class: decision !== null && one.replicas === decision.replicas ? "chosen" : null },
-        [spell(one.replicas, "replica"), percent(one.utilisation, 0), one.attainment === null ? "not learned" : percent(one.attainment, 2)].map((cell) => h("td", {}, cell)),
+        [spell(one.replicas, "replica"), percent(one.utilisation, 0), ...(modelled ? [share(one)] : [])].map((cell) => h("td", {}, cell)),
       ),
     ),
     "nothing decided yet",

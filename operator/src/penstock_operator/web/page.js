@@ -21,8 +21,17 @@ function keyOf(service) {
   return `${service.namespace}/${service.name}`;
 }
 
+// What stands behind the # may be anything; what is no text chooses nothing.
+function address() {
+  try {
+    return decodeURIComponent(location.hash.replace(/^#\/?/, ""));
+  } catch {
+    return "";
+  }
+}
+
 function wanted() {
-  const text = decodeURIComponent(location.hash.replace(/^#\/?/, ""));
+  const text = address();
   if (text.includes("/")) return text;
   return page?.services.length === 1 ? keyOf(page.services[0]) : null;
 }
@@ -81,7 +90,7 @@ function health() {
   const source = page.metrics_source;
   if (source.ok === false) {
     banner.hidden = false;
-    say(banner, `The metrics source gives nothing, so replica counts are held: ${source.detail}`);
+    say(banner, `The metrics source gives nothing, so nothing is removed, and added only as far as the load is known: ${source.detail}`);
   }
   say(pill, source.ok === false ? "live, without metrics" : "live");
   pill.className = `pill ${source.ok === false ? "warn" : "good"}`;
@@ -177,7 +186,11 @@ function onKey(event) {
 async function forever() {
   for (;;) {
     const began = now();
-    await round();
+    try {
+      await round();
+    } catch (error) {
+      console.error(error); // what cannot be drawn must not end the asking
+    }
     pace = now() - began;
     const period = Math.min(5, Math.max(1, page?.tick_seconds ?? 2));
     // What took long was much work for the operator, which has better things to do.

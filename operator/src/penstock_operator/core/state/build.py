@@ -32,6 +32,9 @@ from penstock_operator.core.state.types import (
 
 Manifest = dict[str, Any]
 _EMULATE_FLAG = "--emulate-device"
+_FAILING = ("WorkerCrashed", "ImagePullFailed")
+# What a worker printed last may be anybody's text, such as a prompt; the page is open to all.
+_UNSAID = {"WorkerCrashed": "a worker ended; what it printed last stands in the resource's own conditions"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Facts:
         changes: newest first.
         history: oldest first.
         now: Unix seconds.
+        source_error: why the metrics source gave nothing to the last tick; None when it answered.
     """
 
     raw: Manifest
@@ -65,6 +69,7 @@ class Facts:
     profile: str | None = None
     changes: tuple[Change, ...] = ()
     history: tuple[Point, ...] = ()
+    source_error: str | None = None
 
 
 def service_state(facts: Facts) -> ServiceState:
@@ -77,14 +82,14 @@ def service_state(facts: Facts) -> ServiceState:
         name=metadata["name"],
         model=metadata["name"] if service is None else service.served_name,
         engine="" if service is None else str(service.spec.runtime.engine),
-        mode="Manual" if policy is None else str(policy.mode),
+        mode=_mode(service, policy),
         emulated=_emulated(facts),
         replicas=_replicas(facts, policy),
         load=_load(seen, decision),
         capacity=_capacity(policy, decision),
         needed_replicas=None if decision is None else decision.needed,
         predictions=_prospects(decision),
-        objectives=() if service is None else _objectives(service, facts.attainment),
+        objectives=() if service is None else _objectives(service, facts),
         signals=_signals(seen, facts.now),
         cost=None if service is None else _costs(service, facts.pods, seen),
         decision=_decision(decision, facts.decided_at),
@@ -95,7 +100,7 @@ def service_state(facts: Facts) -> ServiceState:
                 str(item.get("type", "")),
                 str(item.get("status", "Unknown")),
                 str(item.get("reason", "")),
-                str(item.get("message", "")),
+                _UNSAID.get(str(item.get("reason", "")), str(item.get("message", ""))),
             )
             for item in status.get("conditions") or []
         ),
@@ -116,7 +121,8 @@ def history_point(
     per_replica = decision.capacity_tokens_per_second
     waiting = [_value(seen.waiting), _value(seen.held)]
     queue = sum(number for number in waiting if number is not None) if any(n is not None for n in waiting) else None
-    capacity = None if per_replica is None else per_replica * seen.ready
+    serving = max(0, seen.ready - sum(_drains(pod) for pod in worker_pods.live(pods) if worker_pods.is_ready(pod)))
+    capacity = None if per_replica is None else per_replica * serving
     load = (_offered_tokens(decision), capacity)
     return (*load, decision.replicas, seen.ready, draining, *latencies, queue, _value(seen.generated_tokens))
 
@@ -142,23 +148,42 @@ def _emulated(facts: Facts) -> str | None:
     return None
 
 
+def _mode(service: InferenceService | None, policy: Policy | None) -> str:
+    if service is None:
+        return ""
+    return "Manual" if policy is None else str(policy.mode)
+
+
 def _replicas(facts: Facts, policy: Policy | None) -> Replicas:
     live = worker_pods.live(facts.pods)
-    ready = sum(worker_pods.is_ready(pod) for pod in live)
+    ready = [pod for pod in live if worker_pods.is_ready(pod)]
     unschedulable = len(worker_pods.unschedulable(live))
+    failing = sum(_fails(pod) for pod in live if not worker_pods.is_ready(pod))
     fixed = None if facts.service is None else facts.service.spec.replicas
     asked = None if facts.deployment is None else facts.deployment.get("spec", {}).get("replicas")
     status = facts.raw.get("status") or {}
     return Replicas(
         desired=facts.decision.replicas if facts.decision is not None else status.get("desiredReplicas", fixed),
         asked=asked,
-        ready=ready,
-        starting=len(live) - ready - unschedulable,
+        ready=len(ready),
+        starting=len(live) - len(ready) - unschedulable - failing,
         draining=sum(_leaves(pod) for pod in facts.pods),
         unschedulable=unschedulable,
         min=fixed if policy is None else policy.min_replicas,
         max=fixed if policy is None else policy.max_replicas,
+        serving=sum(not _drains(pod) for pod in ready),
+        failing=failing,
     )
+
+
+def _fails(pod: Manifest) -> bool:
+    """Whether a pod that is not ready crashed, or waits for an image that cannot be pulled."""
+    trouble = worker_pods.worst_trouble([pod])
+    return trouble is not None and trouble.reason in _FAILING
+
+
+def _drains(pod: Manifest) -> bool:
+    return names.DRAINING in (pod["metadata"].get("annotations") or {})
 
 
 def _leaves(pod: Manifest) -> bool:
@@ -166,7 +191,7 @@ def _leaves(pod: Manifest) -> bool:
     metadata = pod["metadata"]
     if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
         return False
-    return bool(metadata.get("deletionTimestamp")) or names.DRAINING in (metadata.get("annotations") or {})
+    return bool(metadata.get("deletionTimestamp")) or _drains(pod)
 
 
 def _value(signal: Signal | None) -> Number:
@@ -222,11 +247,11 @@ def _prospects(decision: Decision | None) -> tuple[Prospect, ...]:
     )
 
 
-def _objectives(service: InferenceService, found: Sequence[Attainment] | None) -> tuple[ObjectiveState, ...]:
+def _objectives(service: InferenceService, facts: Facts) -> tuple[ObjectiveState, ...]:
     sla = service.spec.sla
     if sla is None:
         return ()
-    measured = {item.objective: item for item in found or ()}
+    measured = {item.objective: item for item in facts.attainment or ()}
     shown = []
     for objective in objectives(service.spec):
         item = measured.get(objective)
@@ -240,9 +265,16 @@ def _objectives(service: InferenceService, found: Sequence[Attainment] | None) -
                 value_seconds=None if item is None else item.value_seconds,
                 attainment=fraction,
                 error_budget_left=error_budget_left(fraction, objective.percentile),
+                why_unknown="" if fraction is not None else _why_unmeasured(facts, item),
             )
         )
     return tuple(shown)
+
+
+def _why_unmeasured(facts: Facts, item: Attainment | None) -> str:
+    if facts.source_error is not None:
+        return f"not known: {facts.source_error}"
+    return "not known: latencies are not measured yet" if item is None else "no request in the window"
 
 
 def _signals(seen: Observation | None, now: float) -> tuple[SignalReport, ...]:

@@ -21,7 +21,11 @@ _AS_THEY_ARE = (str, int, bool, type(None))
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """Replica counts: decided, asked of the Deployment, and what became of it; draining ones may still be ready."""
+    """Replica counts: decided, asked of the Deployment, and what became of it.
+
+    Ready ones, starting ones, failing ones (they crash, or their image cannot be pulled) and those without a node are
+    together what lives. Draining ones may still be ready; ready and not draining ones are `serving`.
+    """
 
     desired: int | None
     asked: int | None
@@ -31,6 +35,8 @@ class Replicas:
     unschedulable: int
     min: int | None
     max: int | None
+    serving: int = 0
+    failing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,11 @@ class Prospect:
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveState:
-    """An objective and what was measured over its window; a value above 120 s reads 120."""
+    """An objective and what was measured over its window; a value above 120 s reads 120.
+
+    Where gateways judge, refused and failed requests count as missed in `attainment`; they have no latency, so `value`
+    is of the others. `why_unknown` is empty when it was measured.
+    """
 
     metric: str
     percentile: str
@@ -75,6 +85,7 @@ class ObjectiveState:
     value_seconds: Number
     attainment: Number
     error_budget_left: Number
+    why_unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +122,17 @@ class DecisionReport:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A decision that differed from the one before; `before` and `after` are `from` and `to` in JSON."""
+    """A decision that differed from the one before; `before` and `after` are `from` and `to` in JSON.
+
+    `act` is False when it was advice only.
+    """
 
     at: float
     before: int
     after: int
     reason: str
     message: str
+    act: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +150,16 @@ class ServiceState:
     """Everything that is shown of one service.
 
     Attributes:
-        mode: Auto, Advise, Paused, or Manual with a fixed count.
+        mode: Auto, Advise, Paused, or Manual with a fixed count; empty when the spec cannot be read.
         emulated: name of the device profile that its workers emulate; None for real devices.
         needed_replicas: what load and backlog ask for, as a fraction.
         predictions: for one replica less, the decided count and one more.
         cost: None without a price.
         decision: None with a fixed count, and before the first.
         decisions: the last changes, newest first.
-        history: (at, offered tokens/s, capacity tokens/s, desired, ready, draining, TTFT, TPOT, held + waiting, served
-            tokens/s), oldest first; latencies are the 95th percentile of the last scrapes, in seconds.
+        history: (at, offered tokens/s, capacity tokens/s of what serves, desired, ready, draining, TTFT, TPOT,
+            held + waiting, served tokens/s), oldest first; latencies are the 95th percentile of the last scrapes, in
+            seconds.
     """
 
     namespace: str
@@ -176,13 +192,14 @@ class MetricsSourceState:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The page."""
+    """The page, made at `at`; the last tick of the autoscaler began at `ticked_at`, None before the first."""
 
     version: str
     at: float
     tick_seconds: float
     metrics_source: MetricsSourceState
     services: tuple[ServiceState, ...]
+    ticked_at: Number = None
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object without NaN and infinities."""

@@ -1,4 +1,4 @@
-"""Markdown pages as tests see them: blocks of code with their markers, links, headings, code in running text."""
+"""Markdown pages as tests see them: blocks of code with their markers, links, headings, commands in running text."""
 
 import re
 from dataclasses import dataclass
@@ -9,6 +9,12 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).resolve().parents[2]
 SHELL = ("sh", "console")
+# A program of ours, or one that we ask people to use, with what is set before it; `kubectl` alone is only a name.
+_COMMAND = re.compile(
+    r"(?:nice -n \S+ )?(?:[A-Z_]+=(?:'[^']*'|\S+) )*"
+    r"(?:(?:make|penstock|kubectl|helm|curl|\.venv/bin/\S+) .+|\.ci/run)",
+    re.DOTALL,
+)
 _MARKER = re.compile(r"<!--\s*(?P<word>[a-z ]+?)(?::\s*(?P<text>.*?))?\s*-->", re.DOTALL)
 
 
@@ -92,6 +98,12 @@ class Page:
     def inline_code(self) -> list[str]:
         """Code in running text."""
         return [child.content for child in self._inline("code_inline")]
+
+    @property
+    def mentions(self) -> list[str]:
+        """Commands in running text and in indented blocks."""
+        indented = [line for block in self.blocks if not block.language for line in block.text.splitlines()]
+        return [" ".join(code.split()) for code in (*self.inline_code, *indented) if _COMMAND.fullmatch(code)]
 
     @property
     def tables(self) -> list[list[list[Token]]]:

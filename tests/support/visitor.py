@@ -41,6 +41,10 @@ class Shell:
         self._process.wait(10)
         self._process.stdout.close()
 
+    def run(self, script: str) -> str:
+        """Run commands that stand in no block and return what they printed."""
+        return self._run(script, script)
+
     def follow(self, block: Block) -> str:
         """Run a block and return what it printed; output that the page shows must be what was printed."""
         if block.language == "sh":
@@ -74,6 +78,13 @@ class Shell:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
+
+
+def commands(block: Block) -> list[str]:
+    """The commands of a block, one a line, without their comments and output."""
+    script = block.text if block.language == "sh" else "\n".join(command for command, _ in transcript(block.text))
+    lines = script.replace("\\\n", " ").splitlines()
+    return [" ".join(line.split(" #")[0].split()) for line in lines if line.strip() and not line.startswith("#")]
 
 
 def transcript(text: str) -> list[tuple[str, str]]:

@@ -12,11 +12,11 @@ Preemption: when the cache is full the youngest sequence goes back to the head o
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numba import njit
 
+from penstock_lab.simulate.queues import append, prepend, rise, sink, take
 from penstock_lab.simulate.state import NOBODY, Arrays, Counter
 
 LAZY, CUT, STEPWISE = 0, 1, 2
@@ -30,61 +30,6 @@ _GENERATED, _ARRIVED = int(Counter.GENERATED_TOKENS), int(Counter.ARRIVED)
 _FINISHED, _PREEMPTED = int(Counter.FINISHED), int(Counter.PREEMPTIONS)
 
 
-@njit(cache=True)
-def _append(row: Any, following: Any, request: int) -> None:
-    following[request] = NOBODY
-    if row[2] == 0:
-        row[0] = request
-    else:
-        following[row[1]] = request
-    row[1] = request
-    row[2] += 1
-
-
-@_inlined
-def _prepend(row: Any, following: Any, request: int) -> None:
-    following[request] = row[0] if row[2] else NOBODY
-    if row[2] == 0:
-        row[1] = request
-    row[0] = request
-    row[2] += 1
-
-
-@njit(cache=True)
-def _take(row: Any, following: Any) -> int:
-    request = row[0]
-    row[0] = following[request]
-    row[2] -= 1
-    if row[2] == 0:
-        row[1] = NOBODY
-    return int(request)
-
-
-@_inlined
-def _rise(keys: Any, requests: Any, place: int) -> None:
-    while place > 0:
-        above = (place - 1) // 2
-        if keys[above] <= keys[place]:
-            return
-        keys[above], keys[place] = keys[place], keys[above]
-        requests[above], requests[place] = requests[place], requests[above]
-        place = above
-
-
-@_inlined
-def _sink(keys: Any, requests: Any, place: int, size: int) -> None:
-    while True:
-        least = place
-        for below in (2 * place + 1, 2 * place + 2):
-            if below < size and keys[below] < keys[least]:
-                least = below
-        if least == place:
-            return
-        keys[least], keys[place] = keys[place], keys[least]
-        requests[least], requests[place] = requests[place], requests[least]
-        place = least
-
-
 @_inlined
 def _remove(a: Arrays, slot: int, place: int) -> int:
     """Take a decoding request out of the heap of its replica."""
@@ -93,8 +38,8 @@ def _remove(a: Arrays, slot: int, place: int) -> int:
     keys[place], requests[place] = keys[last], requests[last]
     a.decoding[slot] = last
     if place < last:
-        _sink(keys, requests, place, last)
-        _rise(keys, requests, place)
+        sink(keys, requests, place, last)
+        rise(keys, requests, place)
     return int(request)
 
 
@@ -126,7 +71,7 @@ def _pull(a: Arrays, slot: int) -> None:
         and a.arrival[a.central[0]] <= a.clock[slot]
         and a.queue[slot, 2] + a.prefill[slot, 2] + a.decoding[slot] < a.limits[3]
     ):
-        _append(a.queue[slot], a.following, _take(a.central, a.following))
+        append(a.queue[slot], a.following, take(a.central, a.following))
         a.counters[slot, _ARRIVED] += 1
 
 
@@ -138,12 +83,12 @@ def _admit(a: Arrays, slot: int, now: float) -> None:
         request = queue[0]
         tokens = a.prompt[request] + a.generated[request]
         if a.prompt[request] + a.output[request] > a.limits[0]:  # can never be held
-            _take(queue, a.following)
+            take(queue, a.following)
             _end(a, slot, request, math.inf)
             continue
         if a.context[slot] + a.reserved[slot] + tokens + a.decoding[slot] > a.limits[0]:
             return
-        _take(queue, a.following)
+        take(queue, a.following)
         again = not math.isnan(a.admitted[request])
         if again:
             a.computed[request] = 0
@@ -154,7 +99,7 @@ def _admit(a: Arrays, slot: int, now: float) -> None:
             a.counters[slot, _PROMPT] += a.prompt[request]
             a.counters[slot, _CACHED] += a.cached[request]
         a.reserved[slot] += tokens
-        _append(prefill, a.following, request)
+        append(prefill, a.following, request)
 
 
 @_inlined
@@ -190,7 +135,7 @@ def _mixed_step(a: Arrays, slot: int) -> None:
     row[_GENERATED] += decoding
     _finish_due(a, slot, a.clock[slot])
     for _ in range(done):
-        _begin_decoding(a, slot, _take(prefill, a.following))
+        _begin_decoding(a, slot, take(prefill, a.following))
 
 
 @_inlined
@@ -210,7 +155,7 @@ def _begin_decoding(a: Arrays, slot: int, request: int) -> None:
     a.heap_key[slot, place] = a.iteration[slot] + left
     a.heap_request[slot, place] = request
     a.decoding[slot] += 1
-    _rise(a.heap_key[slot], a.heap_request[slot], place)
+    rise(a.heap_key[slot], a.heap_request[slot], place)
     a.context[slot] += a.prompt[request] + a.generated[request]
 
 
@@ -272,7 +217,7 @@ def _preempt(a: Arrays, slot: int) -> None:
         a.generated[request] = a.output[request] - left
         a.context[slot] -= a.prompt[request] + a.generated[request]
         a.counters[slot, _PREEMPTED] += 1
-        _prepend(a.queue[slot], a.following, request)
+        prepend(a.queue[slot], a.following, request)
 
 
 @njit(cache=True)
@@ -321,7 +266,7 @@ def _hand_out(a: Arrays, now: float, prompt_weight: float, mean_output: float) -
                 advance(a, chosen, now, CUT)  # it may have taken from the central queue itself
                 continue
             a.clock[chosen] = now
-        _append(a.queue[chosen], a.following, _take(a.central, a.following))
+        append(a.queue[chosen], a.following, take(a.central, a.following))
         a.counters[chosen, _ARRIVED] += 1
 
 
@@ -356,7 +301,7 @@ def run(a: Arrays, now: float, until: float, prompt_weight: float = 0.25, mean_o
         _all(a, then, LAZY)
         now = then
         while a.central[3] < len(a.arrival) and a.arrival[a.central[3]] <= now < until:
-            _append(a.central, a.following, a.central[3])
+            append(a.central, a.following, a.central[3])
             a.central[3] += 1
         _hand_out(a, now, prompt_weight, mean_output)
     _all(a, until, CUT)
@@ -366,7 +311,7 @@ def give_up(a: Arrays, before: float) -> int:
     """End requests of the central queue that arrived before a time, as failed; their number."""
     dropped = 0
     while a.central[2] and a.arrival[a.central[0]] < before:
-        _end(a, NOBODY, _take(a.central, a.following), np.inf)
+        _end(a, NOBODY, take(a.central, a.following), np.inf)
         dropped += 1
     return dropped
 
@@ -376,7 +321,7 @@ def kill(a: Arrays, slot: int) -> int:
     found = [int(request) for request in a.heap_request[slot, : a.decoding[slot]]]
     for row in (a.queue[slot], a.prefill[slot]):
         while row[2]:
-            found.append(int(_take(row, a.following)))
+            found.append(int(take(row, a.following)))
     for request in found:
         _end(a, NOBODY, request, np.inf)
     a.decoding[slot] = a.context[slot] = a.reserved[slot] = 0

@@ -193,7 +193,7 @@ def _state(one: dict[str, Any], *, at: float, replica_price: float) -> State:
 def _replicas(counts: dict[str, Any], *, cost_per_hour: float | None, replica_price: float) -> Replicas:
     ready, starting = int(counts["ready"]), int(counts.get("starting") or 0)
     desired = next((counts[key] for key in ("desired", "asked") if counts.get(key) is not None), ready)
-    held = ready + starting
+    held = ready + starting + int(counts.get("failing") or 0)
     if cost_per_hour is not None and replica_price > 0:
         held = round(cost_per_hour / replica_price)
     return Replicas(

@@ -54,8 +54,8 @@ def next_steps(*, name: str, gateway: str, operator: str) -> list[str]:
         f"  {folder}/kubectl get infsvc -n {NAMESPACE} -o wide",
         f"  {folder}/penstock explain {SERVICE} -n {NAMESPACE}",
         f"  curl {gateway}/v1/completions -d '{body}'",
-        f"  open {operator}/ in a browser: the same, live, for every service",
-        "and to end it:",
+        f"In a browser the same, live, for every service: {operator}/",
+        "To end it:",
         f"  {how_to_end(name)}",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -32,6 +33,7 @@ from penstock_lab.traces.source import FORMATS
 
 EXIT_FAILED: Final = 1
 EXIT_NOT_MET: Final = 3
+_PIPED_COLUMNS: Final = 120  # without a terminal nobody says how wide it is, and figures must not be cut
 _MIX_HELP: Final = "Lengths of a kind of traffic: " + "; ".join(f"{name}: {mix.source}" for name, mix in MIXES.items())
 _KINDS: Final = tuple(kind.value for kind in Kind)
 _SECRET: Final = ("api_key", "headers")
@@ -108,7 +110,7 @@ def load(context: click.Context, /, **flags: Any) -> None:
     when a request was due. Exit status: 1 the load could not run, 2 a bad option, 3 the result is not valid
     or --check failed.
     """
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
     try:
         plan = _Plan(flags, command=_command(context), console=console)
         status = uvloop.run(plan.run())

@@ -7,6 +7,7 @@ are not measured. What an endpoint refuses of the fields that engines add to Ope
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -77,6 +78,8 @@ async def _models(session: aiohttp.ClientSession, endpoint: Endpoint) -> list[di
             if response.status in (401, 403):
                 raise EndpointError(f"{url} answers {response.status}: give a key with --api-key or OPENAI_API_KEY")
             if response.status in (404, 405, 501):
+                if said := _said(await response.text()):
+                    raise EndpointError(f"{url} answers {response.status}: {said}")
                 return None
             if response.status != 200:
                 text = (await response.text())[:200]
@@ -89,6 +92,14 @@ async def _models(session: aiohttp.ClientSession, endpoint: Endpoint) -> list[di
         raise EndpointError(f"{url} cannot be reached: {error}; is --url right, and is the service up?") from error
     except (ValueError, LookupError, TypeError) as error:
         raise EndpointError(f"{url} does not answer with a list of models: is --url an OpenAI endpoint?") from error
+
+
+def _said(text: str) -> str:
+    """The message of an OpenAI error body, which tells more than that there is no list; empty for anything else."""
+    try:
+        return str(json.loads(text)["error"]["message"])[:200]
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def _choose(endpoint: Endpoint, cards: list[dict[str, Any]] | None) -> tuple[str, int | None]:

@@ -105,13 +105,20 @@ def _conditions(raw: Manifest) -> list[Manifest]:
 
 
 async def _unknown(cluster: Cluster, name: str, namespace: str) -> str:
-    found = [item["metadata"] for item in await cluster.kube.list(names.KIND)]
+    try:
+        found = [item["metadata"] for item in await cluster.kube.list(names.KIND)]
+    except KubeError as error:
+        if error.status == 404:
+            return f"the cluster does not know {names.PLURAL}.{names.GROUP}; install the chart, or apply crds/"
+        raise
     here = sorted(item["name"] for item in found if item["namespace"] == namespace)
     elsewhere = sorted(f"{item['namespace']}/{item['name']}" for item in found if item["namespace"] != namespace)
     text = f"no InferenceService {name} in namespace {namespace}"
     if here:
         return f"{text}; there are {', '.join(here)}"
-    return f"{text}, nor any other" + (f"; elsewhere there are {', '.join(elsewhere)}" if elsewhere else "")
+    if namesakes := [one.partition("/")[0] for one in elsewhere if one.partition("/")[2] == name]:
+        return f"{text}; there is one in {', '.join(namesakes)}: give -n {namesakes[0]}"
+    return f"{text}, nor any other there" + (f"; elsewhere there are {', '.join(elsewhere)}" if elsewhere else "")
 
 
 async def _from_status(cluster: Cluster, raw: Manifest, page: Page) -> Manifest:

@@ -98,6 +98,9 @@ def _head(service: Service, stale: str) -> Iterator[str]:
 
 
 def _why(service: Service) -> Iterator[str]:
+    for one in service.get("conditions") or []:
+        if one["type"] == "Ready" and one["status"] == "False" and ("Ready", one["reason"]) not in _CALM:
+            yield f"not ready, {one['reason']}: {one['message']}"
     decision = service.get("decision")
     if decision is None:
         if service["mode"] == "Manual":

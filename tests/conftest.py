@@ -8,12 +8,17 @@ import subprocess
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from penstock_lab.cluster import LocalCluster, processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# Machines differ: an example that takes long to make or to run is no failure.
+settings.register_profile("penstock", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("penstock")
 
 NODES = 2
 GPUS_PER_NODE = 4

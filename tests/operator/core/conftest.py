@@ -2,13 +2,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from penstock_operator.api import InferenceService
-
-# Machines differ: an example that takes long is no failure.
-settings.register_profile("penstock", deadline=None, max_examples=50)
-settings.load_profile("penstock")
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ NOT_RUN = {
     ".venv/bin/python -m benchmarks.*": BENCHMARK,
     "nice -n -15 .venv/bin/python -m benchmarks.*": BENCHMARK,
     "penstock load --rate 100 --duration 10m *": BENCHMARK,
+    "penstock load --rate 20 --duration 31m *": BENCHMARK,
     "penstock simulate*": "needs a public trace; tests/lab/simulate runs it on made ones",
     "penstock doctor": "asks for a cluster with a Prometheus; the quickstart runs it",
     "kubectl port-forward -n penstock-system deployment/penstock-operator 8080": NO_KUBELET,

@@ -92,15 +92,13 @@ def report(study: Study, rows: Sequence[Row]) -> Report:
     shown = [row for row in rows if row.points]
     tones = {row.figures["policy"]: TONES[number % len(TONES)] for number, row in enumerate(shown)}
     any_run = rows[0].figures if rows else {}
-    offered = next(((at, rate) for row in shown for at, _, _, rate, _ in row.points[:1]), None)
     plots = []
-    if shown and offered is not None:
-        first = shown[0]
+    if shown:
         plots = [
             Plot(
                 "Offered load",
                 "requests/s",
-                [Series("offered", [(point[0], point[3]) for point in first.points], tone="grey")],
+                [Series("offered", [(point[0], point[3]) for point in shown[0].points], tone="grey")],
             ),
             Plot(
                 "Replicas asked for",

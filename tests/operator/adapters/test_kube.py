@@ -1,12 +1,16 @@
 """Answers that a real API server does not give, but what stands before one does. The rest is tested on a real one."""
 
+import shutil
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import Configuration
 
+from penstock_lab.cluster.certificates import Certificates, create
 from penstock_operator.adapters.errors import KubeError
 from penstock_operator.adapters.kube import KubeClient
 
@@ -76,3 +80,42 @@ async def test_nobody_there_is_an_error_without_a_status() -> None:
     assert problem.value.status == 0
     await client.create_event({"metadata": {"namespace": "a"}})
     await client.close()
+
+
+async def serve(certificates: Certificates, port: int | None = None) -> TestServer:
+    """An API server that knows nothing, and shows the certificate of this authority."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="{}", status=404)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates.file("server.crt"), certificates.file("server.key"))
+    server = TestServer(app, scheme="https", port=port)
+    await server.start_server(ssl=context)
+    return server
+
+
+async def test_an_authority_that_changes_is_trusted_without_a_restart(tmp_path: Path) -> None:
+    old, new = (create(tmp_path / name, service_ip="10.0.0.1") for name in ("old", "new"))
+    trusted = tmp_path / "ca.crt"
+    shutil.copy(old.authority, trusted)
+    server = await serve(old)
+    configuration = Configuration(host=str(server.make_url("")).rstrip("/"))
+    configuration.ssl_ca_cert = str(trusted)
+    client = KubeClient(configuration)
+    try:
+        assert await client.get("Service", namespace="a", name="b") is None
+        await server.close()
+        server = await serve(new, server.port)
+        with pytest.raises(KubeError, match="certificate verify failed"):
+            await client.get("Service", namespace="a", name="b")
+        trusted.write_text("half a cert")
+        with pytest.raises(KubeError, match="certificate verify failed"):
+            await client.get("Service", namespace="a", name="b")
+        shutil.copy(new.authority, trusted)
+        assert await client.get("Service", namespace="a", name="b") is None
+    finally:
+        await client.close()
+        await server.close()

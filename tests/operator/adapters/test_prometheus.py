@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from penstock_operator.adapters.prometheus import PrometheusSource
+from penstock_operator.adapters.prometheus import Access, PrometheusSource
 from penstock_operator.core.ports import Sample, Series, Unavailable
 
 Ask = Callable[..., Awaitable[tuple[Sample, ...] | Unavailable]]
@@ -32,7 +32,9 @@ async def ask() -> AsyncIterator[Ask]:
         app.router.add_route("*", "/api/v1/query_range", answer)
         server = TestServer(app)
         await server.start_server()
-        source = PrometheusSource(str(server.make_url("")).rstrip("/"), timeout_seconds=5.0, token_file=token)
+        source = PrometheusSource(
+            str(server.make_url("")).rstrip("/"), timeout_seconds=5.0, access=Access(token_file=token)
+        )
         started.append((server, source))
         found = await (source.range("up", start=1.0, end=9.0, step=1.0) if past else source.instant("up"))
         if token is not None:
@@ -153,7 +155,7 @@ async def test_the_token_is_read_anew_and_sent(ask: Ask, tmp_path) -> None:
 
 
 async def test_a_token_that_is_missing_is_unavailable(tmp_path) -> None:
-    source = PrometheusSource("http://127.0.0.1:1", token_file=tmp_path / "none")
+    source = PrometheusSource("http://127.0.0.1:1", access=Access(token_file=tmp_path / "none"))
     found = await source.instant("up")
     assert isinstance(found, Unavailable)
     assert "FileNotFoundError" in found.reason

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock_operator.adapters.prometheus import Access
 from penstock_operator.api import Engine
 from penstock_operator.runtime.settings import ENGINES, Settings, SettingsError
 
@@ -25,6 +26,7 @@ def test_all_that_can_be_set() -> None:
             "PENSTOCK_NAMESPACES": "team-a, team-b ,,",
             "PENSTOCK_PROMETHEUS_TOKEN_FILE": "/var/token",
             "PENSTOCK_PROMETHEUS_CA_FILE": "/var/ca",
+            "PENSTOCK_PROMETHEUS_HEADERS": '{"X-Scope-OrgID": "team-a"}',
             "PENSTOCK_TICK_SECONDS": "0.5",
             "PENSTOCK_RESYNC_SECONDS": "60",
             "PENSTOCK_WORKERS": "3",
@@ -37,8 +39,9 @@ def test_all_that_can_be_set() -> None:
         prometheus_url="https://prometheus",
         kubeconfig="/etc/kubeconfig",
         namespaces=("team-a", "team-b"),
-        prometheus_token_file=Path("/var/token"),
-        prometheus_ca_file=Path("/var/ca"),
+        prometheus_access=Access(
+            token_file=Path("/var/token"), ca_file=Path("/var/ca"), headers={"X-Scope-OrgID": "team-a"}
+        ),
         tick_seconds=0.5,
         resync_seconds=60.0,
         workers=3,
@@ -71,7 +74,26 @@ def test_a_wrong_value_is_named(name: str, text: str) -> None:
     assert repr(text) in str(problem.value)
 
 
+FILES = {f"PENSTOCK_PROMETHEUS_{name}_FILE": f"/{name}" for name in ("TOKEN", "USERNAME", "PASSWORD")}
+
+
+@pytest.mark.parametrize("left_out", ["PENSTOCK_PROMETHEUS_USERNAME_FILE", "PENSTOCK_PROMETHEUS_PASSWORD_FILE", ""])
+def test_credentials_of_prometheus_are_one_kind_and_whole(left_out: str) -> None:
+    given = {name: path for name, path in FILES.items() if name != left_out}
+    with pytest.raises(SettingsError, match="PENSTOCK_PROMETHEUS_USERNAME_FILE"):
+        Settings.from_environment(URL | given)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["X-Scope-OrgID: a", "[]", '{"a": 1}', '{"authorization": "Bearer x"}', '{"a b": "c"}', '{"a": "b\\r\\nc: d"}'],
+)
+def test_headers_that_cannot_be_sent_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="PENSTOCK_PROMETHEUS_HEADERS"):
+        Settings.from_environment(URL | {"PENSTOCK_PROMETHEUS_HEADERS": text})
+
+
 def test_empty_paths_are_none() -> None:
     found = Settings.from_environment(URL | {"PENSTOCK_PROMETHEUS_TOKEN_FILE": "", "KUBECONFIG": ""})
-    assert found.prometheus_token_file is None
+    assert found.prometheus_access == Access()
     assert found.kubeconfig is None

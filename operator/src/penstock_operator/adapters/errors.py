@@ -18,3 +18,7 @@ class KubeError(Exception):
 
 class ConfigurationError(Exception):
     """The operator cannot reach what it is configured for; the message says how to mend it."""
+
+
+class AnswerError(Exception):
+    """Prometheus, or what stands in its place, answered with something else than a result; the message says what."""

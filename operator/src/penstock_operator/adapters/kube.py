@@ -2,7 +2,8 @@
 
 `kubernetes.aio` gives configuration and credentials (kubeconfig or in-cluster, tokens re-read as they rotate); its
 generated models are not used, since building one costs more than the request. Every call has a deadline. Nothing
-here retries: the work queue does, with back-off.
+here retries: the work queue does, with back-off. Certificates rotate like tokens: a new connection trusts, and shows,
+what their files hold by then.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import logging
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -54,20 +56,57 @@ async def load_configuration(kubeconfig: str | None) -> Configuration:
     return configuration
 
 
-class KubeClient:
-    """`core.ports.Kube` over aiohttp."""
+class Tls:
+    """The TLS settings of a configuration, made anew whenever one of its files has changed."""
 
-    def __init__(self, configuration: Configuration, *, namespaces: tuple[str, ...] = ()) -> None:
+    def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
-        self._namespaces = namespaces
+        self._versions = self._now()
+        self._context = self._read()
+
+    def context(self) -> ssl.SSLContext:
+        """Of the files as they are; while they cannot be used, such as between two writes, as they were."""
+        versions = self._now()
+        if versions != self._versions:
+            try:
+                self._context = self._read()
+            except (OSError, ValueError) as error:  # SSLError is an OSError
+                _LOG.warning("certificates_unusable error=%s", error)
+            self._versions = versions
+        return self._context
+
+    def _now(self) -> tuple[tuple[int, int, int] | None, ...]:
+        files = (self._configuration.ssl_ca_cert, self._configuration.cert_file, self._configuration.key_file)
+        return tuple(_version(file) if file else None for file in files)
+
+    def _read(self) -> ssl.SSLContext:
+        configuration = self._configuration
         context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
         if configuration.cert_file:
             context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
         if not configuration.verify_ssl:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def _version(file: str) -> tuple[int, int, int] | None:
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+class KubeClient:
+    """`core.ports.Kube` over aiohttp."""
+
+    def __init__(self, configuration: Configuration, *, namespaces: tuple[str, ...] = ()) -> None:
+        self._configuration = configuration
+        self._namespaces = namespaces
+        self._tls = Tls(configuration)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=16), timeout=_TIMEOUT, trust_env=True
+            connector=aiohttp.TCPConnector(limit=16), timeout=_TIMEOUT, trust_env=True
         )
 
     async def close(self) -> None:
@@ -193,7 +232,10 @@ class KubeClient:
             data = json.dumps(body).encode()
         url = f"{self._configuration.host}/{path}"
         try:
-            async with self._session.request(method, url, params=query, headers=headers, data=data) as response:
+            request = self._session.request(
+                method, url, params=query, headers=headers, data=data, ssl=self._tls.context()
+            )
+            async with request as response:
                 text = await response.text()
                 status = response.status
         except (aiohttp.ClientError, TimeoutError) as error:

@@ -8,24 +8,73 @@ retries; a deadline above it bounds what threads cannot. NaN and infinities are 
 from __future__ import annotations
 
 import asyncio
+import base64
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
-from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
+from prometheus_api_client import PrometheusConnect
 from urllib3.util.retry import Retry
 
+from penstock_operator.adapters.errors import AnswerError
 from penstock_operator.core.ports import Sample, Series, Unavailable
 
 _THREADS = 4
 _PATIENCE = 4  # a range answer may take so many times longer than an instant one
+_EXCERPT = 120
+_CREDENTIALS = (
+    "what it asks for is prometheus.tokenSecretRef, prometheus.basicAuthSecretRef or prometheus.headers of the chart"
+)
 _Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What Prometheus asks of those who query it. Files are read anew for each query, so that they may be rotated.
+
+    Attributes:
+        token_file: bearer token; None = none.
+        username_file: user of basic authentication; None = none.
+        password_file: its password.
+        ca_file: CA bundle; None = the system's.
+        headers: further headers, such as `X-Scope-OrgID`.
+    """
+
+    token_file: Path | None = None
+    username_file: Path | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def authorization(self) -> dict[str, str]:
+        """All headers of a query.
+
+        Raises:
+            AnswerError: a file is not there, or holds nothing that can be sent.
+        """
+        if self.token_file is not None:
+            return {**self.headers, "Authorization": f"Bearer {_secret(self.token_file)}"}
+        if self.username_file is not None and self.password_file is not None:
+            pair = f"{_secret(self.username_file)}:{_secret(self.password_file)}".encode()
+            return {**self.headers, "Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+        return dict(self.headers)
+
+
+def _secret(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnswerError(f"cannot be asked: {path} cannot be read ({type(error).__name__})") from error
+    if not text or not text.isprintable():
+        raise AnswerError(f"cannot be asked: {path} is empty or holds more than one line")
+    return text
 
 
 def without_credentials(url: str) -> str:
@@ -37,14 +86,11 @@ def without_credentials(url: str) -> str:
 class PrometheusSource:
     """Queries against one Prometheus-compatible URL; user and password in it are used, and never said."""
 
-    def __init__(
-        self, url: str, *, timeout_seconds: float = 5.0, token_file: Path | None = None, ca_file: Path | None = None
-    ) -> None:
+    def __init__(self, url: str, *, timeout_seconds: float = 5.0, access: Access | None = None) -> None:
         self._url = url
         self._shown = without_credentials(url)
         self._timeout = timeout_seconds
-        self._token_file = token_file
-        self._ca_file = ca_file
+        self._access = access or Access()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="prometheus")
         self._local = threading.local()
 
@@ -65,12 +111,17 @@ class PrometheusSource:
         loop = asyncio.get_running_loop()
         try:
             return await asyncio.wait_for(loop.run_in_executor(self._pool, ask), timeout=seconds + 1)
+        except requests.exceptions.SSLError as error:
+            return Unavailable(
+                f"Prometheus at {self._shown} has a certificate that is not trusted, see prometheus.caConfigMapRef of "
+                f"the chart: {self._harmless(str(error))[-_EXCERPT:]}"
+            )
+        except (TimeoutError, requests.exceptions.Timeout):
+            return Unavailable(f"Prometheus at {self._shown} did not answer within {seconds:g} s")
         except requests.exceptions.ConnectionError:
             return Unavailable(f"Prometheus at {self._shown} cannot be reached")
-        except (TimeoutError, requests.exceptions.Timeout):
-            return Unavailable(f"Prometheus at {self._shown} did not answer within {seconds:.0f} s")
-        except PrometheusApiClientException as error:
-            return Unavailable(f"Prometheus at {self._shown} refused the query: {self._harmless(error)}")
+        except AnswerError as error:
+            return Unavailable(f"Prometheus at {self._shown} {self._harmless(str(error))}")
         except (
             requests.exceptions.RequestException,
             ValueError,
@@ -81,9 +132,9 @@ class PrometheusSource:
         ) as error:
             return Unavailable(f"Prometheus at {self._shown} gave no usable answer: {type(error).__name__}")
 
-    def _harmless(self, error: Exception) -> str:
-        """What was answered, in short; a proxy's page may quote the address that it was asked at."""
-        return str(error).replace(self._url, self._shown)[:200]
+    def _harmless(self, text: str) -> str:
+        """A proxy's page may quote the address that it was asked at."""
+        return text.replace(self._url, self._shown)
 
     def _ask(self, query: str) -> tuple[Sample, ...] | Unavailable:
         result = self._client().custom_query(query, timeout=(2, self._timeout))
@@ -104,13 +155,35 @@ class PrometheusSource:
     def _client(self) -> PrometheusConnect:
         client = getattr(self._local, "client", None)
         if client is None:
-            client = PrometheusConnect(self._url, retry=Retry(total=0))
-            if self._ca_file is not None:
-                client._session.verify = str(self._ca_file)  # noqa: SLF001 - the constructor offers no CA file
+            # Without `read=False` an answer that does not come in time would pass for a server that is not there.
+            client = PrometheusConnect(self._url, retry=Retry(total=0, read=False))
+            session = client._session  # noqa: SLF001 - the constructor offers neither a CA file nor a look at the answer
+            session.hooks["response"].append(_judge)
+            if self._access.ca_file is not None:
+                session.verify = str(self._access.ca_file)
             self._local.client = client
-        if self._token_file is not None:
-            client.headers = {"Authorization": f"Bearer {self._token_file.read_text(encoding='utf-8').strip()}"}
+        client.headers = self._access.authorization()
         return client
+
+
+def _judge(response: requests.Response, **_settings: object) -> None:
+    """Look at an answer before it is taken for a result.
+
+    Raises:
+        AnswerError: it is none.
+    """
+    if response.is_redirect:  # followed; where it ends is judged
+        return
+    text = " ".join(response.text[: 4 * _EXCERPT].split())
+    page = text.startswith("<")
+    if response.status_code != requests.codes.ok:
+        said = "" if page or not text else f" ({text[:_EXCERPT]})"
+        hint = f"; {_CREDENTIALS}" if response.status_code in (401, 403) else ""
+        raise AnswerError(f"refused the query: HTTP {response.status_code}{said}{hint}")
+    if page:
+        raise AnswerError("answered with a page, not with data: it is no query API, or a login stands before it")
+    if not text:
+        raise AnswerError("answered with nothing: is it the URL of a query API?")
 
 
 def _sample(item: Any) -> Sample | None:

@@ -12,12 +12,14 @@ from pathlib import Path
 import click
 
 from penstock_operator.adapters.errors import ConfigurationError
+from penstock_operator.adapters.prometheus import Access
 from penstock_operator.commands.cluster import Where, connected, environment, where
 from penstock_operator.commands.errors import AmbiguousError
 from penstock_operator.commands.examination import Examination
 from penstock_operator.commands.prometheus import Address
 from penstock_operator.core.checkup import Level, Result, summary
 from penstock_operator.core.printable import printable
+from penstock_operator.runtime.settings import SettingsError
 
 _WIDTH = 100
 _INDENT = 18
@@ -30,6 +32,7 @@ _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 @click.option("--prometheus-url", help="Instead of the operator's own setting, which may be a name inside the cluster.")
 @click.option("--prometheus-token-file", type=_FILE, help="Bearer token for Prometheus.")
 @click.option("--prometheus-ca-file", type=_FILE, help="CA bundle for Prometheus; by default the system's.")
+@click.option("--prometheus-header", "headers", multiple=True, help="Of each query, such as 'X-Scope-OrgID: team-a'.")
 @click.option("--operator-url", help="URL of the operator's HTTP port, such as that of a port-forward.")
 @click.option("--operator-namespace", help="Where to look for the operator's pod; by default everywhere.")
 @click.option("--kubeconfig", help="Instead of KUBECONFIG, ~/.kube/config or the pod's service account.")
@@ -38,6 +41,7 @@ def doctor(
     prometheus_url: str | None,
     prometheus_token_file: Path | None,
     prometheus_ca_file: Path | None,
+    headers: tuple[str, ...],
     **options: str | None,
 ) -> None:
     """Check everything that Penstock needs, and say how to mend what is wrong.
@@ -53,10 +57,11 @@ def doctor(
         operator_namespace=options["operator_namespace"],
     )
     url = prometheus_url or ""
-    address = Address(url, token_file=prometheus_token_file, ca_file=prometheus_ca_file, given=bool(url))
+    access = Access(token_file=prometheus_token_file, ca_file=prometheus_ca_file, headers=_headers(headers))
+    address = Address(url, access=access, given=bool(url))
     try:
         results = asyncio.run(_examine(place, address))
-    except (ConfigurationError, AmbiguousError) as error:
+    except (ConfigurationError, AmbiguousError, SettingsError) as error:
         raise click.ClickException(printable(str(error))) from error
     counts = summary(results)
     if output == "json":
@@ -68,6 +73,13 @@ def doctor(
         _print(results)
         click.echo(f"\n{counts['OK']} OK, {counts['WARN']} WARN, {counts['FAIL']} FAIL")
     sys.exit(1 if counts["FAIL"] else 0)
+
+
+def _headers(texts: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition(":") for text in texts]
+    if wrong := [text for text, (name, colon, _) in zip(texts, pairs, strict=True) if not name.strip() or not colon]:
+        raise click.BadParameter(f"{wrong[0]!r} is not 'Name: value'", param_hint="--prometheus-header")
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 async def _examine(place: Where, address: Address) -> list[Result]:

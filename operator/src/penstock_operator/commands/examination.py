@@ -10,17 +10,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from penstock_contract import names
 from penstock_operator.adapters.errors import KubeError
+from penstock_operator.adapters.prometheus import Access
 from penstock_operator.commands.cluster import GATEWAY_PODS, Cluster, Page, ambiguous
 from penstock_operator.commands.permissions import FORBIDDEN, permissions
 from penstock_operator.commands.prometheus import Address, Expected, prometheus
 from penstock_operator.core import checkup, naming
 from penstock_operator.core.checkup import Level, Result, ok
 from penstock_operator.core.pods import is_ready, live
+from penstock_operator.runtime.settings import prometheus_access
 
 Manifest = dict[str, Any]
 _CRD = f"apis/apiextensions.k8s.io/v1/customresourcedefinitions/{names.PLURAL}.{names.GROUP}"
@@ -159,12 +160,7 @@ class Examination:
         if not url:
             self._say(Level.WARN, "prometheus", "its URL is not known here", "give --prometheus-url")
             return
-        address = replace(
-            self._address,
-            url=url,
-            token_file=self._address.token_file or self._file("TOKEN"),
-            ca_file=self._address.ca_file or self._file("CA"),
-        )
+        address = replace(self._address, url=url, access=self._access())
         services = self._services or []
         expected = Expected(
             services=services,
@@ -178,10 +174,10 @@ class Examination:
         """What the operator says of Prometheus."""
         return dict((self._page.state or {}).get("metrics_source") or {})
 
-    def _file(self, name: str) -> Path | None:
-        """Credentials of Prometheus, which only the operator's own pod has, and which go to its own address only."""
-        text = None if self._address.given else self._env.get(f"PENSTOCK_PROMETHEUS_{name}_FILE")
-        return Path(text) if text and Path(text).is_file() else None
+    def _access(self) -> Access:
+        """Credentials of Prometheus: those that were given, else the pod's own, which go to its own address only."""
+        given = self._address.access
+        return given if self._address.given or given != Access() else prometheus_access(self._env)
 
     async def _ready_pods(self, service: Manifest) -> int:
         metadata = service["metadata"]

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from penstock_operator.adapters.prometheus import PrometheusSource, without_credentials
+from penstock_operator.adapters.prometheus import Access, PrometheusSource, without_credentials
 from penstock_operator.core import scrapes
 from penstock_operator.core.checkup import Level, Result, ok
 from penstock_operator.core.ports import Sample, Unavailable
@@ -38,7 +37,7 @@ _UNCLAIMED = f"count {_BY} ({_W}requests_waiting) unless count {_BY} (up)"
 _DOUBLED = f"count by (namespace, pod) ({_W}requests_waiting) > 1"
 _ARRIVED, _JUDGED = f"{_G}requests_arrived_total", f"{_G}objective_total"
 _USUAL_INTERVAL_SECONDS = 15.0
-_CHECK = "check --prometheus-url; --prometheus-token-file and --prometheus-ca-file take what it may ask for"
+_CHECK = "check --prometheus-url; the options --prometheus-token-file, -ca-file and -header take what it may ask for"
 _GIVE = "give --prometheus-url"
 
 
@@ -48,14 +47,12 @@ class Address:
 
     Attributes:
         url: query API.
-        token_file: bearer token; None = none.
-        ca_file: CA bundle; None = the system's.
+        access: what it asks for.
         given: whether the caller gave the URL, rather than the operator's settings.
     """
 
     url: str
-    token_file: Path | None = None
-    ca_file: Path | None = None
+    access: Access = field(default_factory=Access)
     given: bool = False
 
 
@@ -78,7 +75,7 @@ class Expected:
 
 async def prometheus(address: Address, expected: Expected) -> list[Result]:
     """One result per question."""
-    source = PrometheusSource(address.url, token_file=address.token_file, ca_file=address.ca_file)
+    source = PrometheusSource(address.url, access=address.access)
     try:
         answer = await source.instant("vector(1)")
         if isinstance(answer, Unavailable):

@@ -194,9 +194,7 @@ async def run(settings: Settings) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series per counter that nobody reads
     configuration = await load_configuration(settings.kubeconfig)
     kube = KubeClient(configuration, namespaces=settings.namespaces)
-    source = PrometheusSource(
-        settings.prometheus_url, token_file=settings.prometheus_token_file, ca_file=settings.prometheus_ca_file
-    )
+    source = PrometheusSource(settings.prometheus_url, access=settings.prometheus_access)
     workers, gateways = WorkerScraper(), Gateways()
     app = App(settings, kube, source, workers, gateways)
     endpoints = health.application(live=app.not_live, ready=app.not_ready, metrics=app.metrics)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from penstock_operator.adapters.prometheus import Access
 from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS
 
 ENGINES = ("Penstock", "VLLM", "SGLang", "TGI", "TensorRTLLM")
@@ -30,8 +33,7 @@ class Settings:
         kubeconfig: file; None = the pod's service account.
         namespaces: watched namespaces; empty = all.
         prometheus_url: query API.
-        prometheus_token_file: bearer token, read anew for each query; None = none.
-        prometheus_ca_file: CA bundle; None = the system's.
+        prometheus_access: what Prometheus asks of those who query it.
         tick_seconds: period of the autoscale loop.
         resync_seconds: period of the full list against missed events.
         workers: concurrent reconciles and writes.
@@ -44,8 +46,7 @@ class Settings:
     prometheus_url: str
     kubeconfig: str | None = None
     namespaces: tuple[str, ...] = ()
-    prometheus_token_file: Path | None = None
-    prometheus_ca_file: Path | None = None
+    prometheus_access: Access = field(default_factory=Access)
     tick_seconds: float = 5.0
     resync_seconds: float = 600.0
     workers: int = 8
@@ -69,8 +70,7 @@ class Settings:
             prometheus_url=url.rstrip("/"),
             kubeconfig=env.get("KUBECONFIG") or None,
             namespaces=tuple(part.strip() for part in env.get("PENSTOCK_NAMESPACES", "").split(",") if part.strip()),
-            prometheus_token_file=_path(env, "PENSTOCK_PROMETHEUS_TOKEN_FILE"),
-            prometheus_ca_file=_path(env, "PENSTOCK_PROMETHEUS_CA_FILE"),
+            prometheus_access=prometheus_access(env),
             tick_seconds=_number(env, "PENSTOCK_TICK_SECONDS", 5.0, longest=LONGEST_GAP_SECONDS),
             resync_seconds=_number(env, "PENSTOCK_RESYNC_SECONDS", 600.0),
             workers=_integer(env, "PENSTOCK_WORKERS", 8, largest=1024),
@@ -79,6 +79,46 @@ class Settings:
             default_images=images,
             gateway_namespace=env.get("PENSTOCK_GATEWAY_NAMESPACE") or None,
         )
+
+
+def prometheus_access(env: Mapping[str, str]) -> Access:
+    """What Prometheus asks for, also as `penstock doctor` reads it inside the cluster.
+
+    Raises:
+        SettingsError: variables are wrong or contradict each other.
+    """
+    found = Access(
+        token_file=_path(env, "PENSTOCK_PROMETHEUS_TOKEN_FILE"),
+        username_file=_path(env, "PENSTOCK_PROMETHEUS_USERNAME_FILE"),
+        password_file=_path(env, "PENSTOCK_PROMETHEUS_PASSWORD_FILE"),
+        ca_file=_path(env, "PENSTOCK_PROMETHEUS_CA_FILE"),
+        headers=_headers(env, "PENSTOCK_PROMETHEUS_HEADERS"),
+    )
+    if (found.username_file is None) != (found.password_file is None):
+        raise SettingsError("PENSTOCK_PROMETHEUS_USERNAME_FILE and PENSTOCK_PROMETHEUS_PASSWORD_FILE go together")
+    if found.token_file is not None and found.username_file is not None:
+        raise SettingsError(
+            "PENSTOCK_PROMETHEUS_TOKEN_FILE and PENSTOCK_PROMETHEUS_USERNAME_FILE are both set: Prometheus takes one"
+        )
+    return found
+
+
+def _headers(env: Mapping[str, str], name: str) -> dict[str, str]:
+    text = env.get(name)
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise SettingsError(f'{name} must be a JSON object of strings such as {{"X-Scope-OrgID": "team-a"}}')
+    for key, value in found.items():
+        if not re.fullmatch(r"[A-Za-z0-9-]+", key) or key.lower() == "authorization":
+            raise SettingsError(f"{name}: {key!r} is no header that may be set; credentials come from files")
+        if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", value):
+            raise SettingsError(f"{name}: the value of {key} must be printable ASCII without spaces around it")
+    return found
 
 
 def _path(env: Mapping[str, str], name: str) -> Path | None:

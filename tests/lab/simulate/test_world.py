@@ -5,11 +5,12 @@ import pytest
 
 from penstock_contract.profile import load_profile
 from penstock_lab.simulate.policies import Policy
+from penstock_lab.simulate.policies.base import Glance
 from penstock_lab.simulate.policies.hpa import HorizontalPodAutoscaler
 from penstock_lab.simulate.policies.keda import Keda
 from penstock_lab.simulate.policies.penstock import Penstock
 from penstock_lab.simulate.policies.static import Static
-from penstock_lab.simulate.score import Objectives, score
+from penstock_lab.simulate.score import Objectives, met, score
 from penstock_lab.simulate.state import Requests
 from penstock_lab.simulate.world import Run, Setting, World
 from penstock_operator.core.scaling import Policy as Terms
@@ -102,3 +103,48 @@ def test_the_same_seed_gives_the_same_run() -> None:
     assert one.accelerator_seconds == two.accelerator_seconds
     other = run(ours(), steps(5, 40, 5), seed=4)
     assert not np.array_equal(other.finish, one.finish)
+
+
+class Watched:
+    """A fixed count that keeps what it was shown."""
+
+    name, period_seconds = "watched", 5.0
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.glances: list[Glance] = []
+
+    def desired(self, glance: Glance) -> int:
+        self.glances.append(glance)
+        return self.count
+
+
+@pytest.mark.parametrize("timeout", [None, 3.0])
+def test_the_gateways_count_what_met_and_missed_the_objectives(timeout: float | None) -> None:
+    policy, requests = Watched(1), steps(90.0, seconds=60)
+    done = run(policy, requests, request_timeout_seconds=timeout, tpot_seconds=0.018)
+    ttft, tpot, _ = met(done, Objectives(2.0, 0.018))
+    counted = (requests.output >= 16) | ~np.isfinite(done.finish)
+    shown = {name: (good, bad) for name, good, bad in done.objectives}
+    assert shown == {
+        "TTFT": (ttft.sum(), (~ttft).sum()),
+        "TPOT": ((tpot & counted).sum(), (~tpot & counted).sum()),
+    }
+    assert min(bad for _, bad in shown.values()) > 10
+    assert min(good for good, _ in shown.values()) > 10
+    assert np.isfinite(done.finish).all() == (timeout is None)
+    totals = [sum(good + bad for _, good, bad in glance.door.objectives) for glance in policy.glances]
+    assert totals == sorted(totals)
+    assert totals[3] < totals[10] <= totals[-1]
+
+
+def test_a_policy_sees_how_long_pods_are_on_their_way() -> None:
+    policy = Watched(4)
+    run(policy, steps(1.0, seconds=200), startup_seconds=60.0, startup_cv=0.0, most_scheduled=3)
+    ages = {glance.now: glance.starting_ages for glance in policy.glances}
+    assert ages[0.0] == ()
+    assert ages[30.0] == (30.0, 30.0), "the fourth has no accelerators"
+    assert ages[70.0] == ()
+    assert policy.glances[2].startup_p50 is None
+    last = policy.glances[-1]
+    assert (last.startup_p50, last.startup_seconds) == (pytest.approx(60.0), pytest.approx(60.0))

@@ -16,11 +16,13 @@ import math
 import numpy as np
 from numba import njit
 
+from penstock_contract.names import TPOT_MIN_TOKENS
 from penstock_lab.simulate.queues import append, prepend, rise, sink, take
 from penstock_lab.simulate.state import NOBODY, Arrays, Counter
 
 LAZY, CUT, STEPWISE = 0, 1, 2
 _QUANTUM_SECONDS = 0.02
+_PACED_FROM = int(TPOT_MIN_TOKENS)
 _inlined = njit(cache=True, forceinline=True)  # passing the arrays costs more than most functions do
 _STEPS, _SECONDS = int(Counter.STEPS), int(Counter.STEP_SECONDS)
 _SUM_B, _SUM_S = int(Counter.DECODE_SEQUENCE_STEPS), int(Counter.KV_TOKEN_STEPS)
@@ -44,8 +46,21 @@ def _remove(a: Arrays, slot: int, place: int) -> int:
 
 
 @_inlined
+def _judge(a: Arrays, request: int, at: float) -> None:
+    """Count an ended request as the gateways do: a failed one misses every objective."""
+    answered = at < math.inf
+    late = a.first[request] - a.arrival[request] > a.thresholds[0]
+    a.judged[0, 1 if late or not answered else 0] += 1
+    further = a.output[request] - 1
+    if further >= _PACED_FROM - 1 or not answered:
+        slow = (at - a.first[request]) / max(1, further) > a.thresholds[1]
+        a.judged[1, 1 if slow or not answered else 0] += 1
+
+
+@_inlined
 def _end(a: Arrays, slot: int, request: int, at: float) -> None:
     a.finish[request] = at
+    _judge(a, request, at)
     a.ended[a.ended_count[0]] = request
     a.ended_count[0] += 1
     if slot != NOBODY:

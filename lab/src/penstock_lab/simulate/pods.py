@@ -8,6 +8,7 @@ from scheduled to deleted.
 from __future__ import annotations
 
 import math
+from bisect import insort
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,7 @@ class Pods:
         self.replicas = 0
         self.killed = 0
         self.all: list[Pod] = []
+        self._startups: list[float] = []
         self._live: list[Pod] = []
         self._fleet = fleet
         self._slots = list(range(len(fleet.accepts) - 1, -1, -1))
@@ -91,6 +93,11 @@ class Pods:
     def unschedulable(self) -> int:
         """Pods that wait for accelerators."""
         return sum(pod.scheduled is None for pod in self._live)
+
+    def startup_quantile(self, share: float) -> float | None:
+        """Created to ready, as the operator measures it: of the pods that were started, not those of the beginning."""
+        seen = self._startups
+        return seen[math.ceil(share * len(seen)) - 1] if seen else None
 
     def begin_with(self, count: int) -> None:
         """So many ready pods at time 0."""
@@ -116,6 +123,8 @@ class Pods:
             if pod.ready is None and pod.scheduled is not None and pod.scheduled + pod.startup_seconds <= now:
                 pod.ready, pod.slot = now, self._slots.pop()
                 open_slot(self._fleet, pod.slot, now)
+                if pod.startup_seconds > 0:
+                    insort(self._startups, now - pod.created)
 
     def steer(self, wanted: int, now: float) -> None:
         """One tick of the operator's hands towards a count."""

@@ -124,6 +124,8 @@ class Arrays(NamedTuple):
         counters: [slots, len(Counter)].
         central: head, tail, length of the central queue, then the next arrival.
         ended: requests in the order of their end; the first `ended_count[0]` count.
+        thresholds: seconds to the first token, and per further token, that requests are judged by.
+        judged: [2, 2] cumulative: requests that met and that missed each of the thresholds.
     """
 
     coefficients: Floats
@@ -153,10 +155,12 @@ class Arrays(NamedTuple):
     central: Ints
     ended: Ints
     ended_count: Ints
+    thresholds: Floats
+    judged: Ints
 
 
-def arrays(requests: Requests, limits: Limits, *, slots: int) -> Arrays:
-    """A fleet without any replica, before the first arrival."""
+def arrays(requests: Requests, limits: Limits, *, slots: int, thresholds: tuple[float, float] = (2.0, 0.05)) -> Arrays:
+    """A fleet without any replica, before the first arrival; the thresholds are of TTFT and TPOT in seconds."""
     count, most = len(requests), int(limits.limits[1])
     lists = np.full((slots, 3), NOBODY, dtype=np.int64)
     lists[:, 2] = 0
@@ -192,6 +196,8 @@ def arrays(requests: Requests, limits: Limits, *, slots: int) -> Arrays:
         central=np.array([NOBODY, NOBODY, 0, 0], dtype=np.int64),
         ended=ints(count),
         ended_count=ints(1),
+        thresholds=np.array(thresholds, dtype=np.float64),
+        judged=ints(2, 2),
     )
 
 

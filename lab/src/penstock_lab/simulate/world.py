@@ -6,7 +6,6 @@ request has ended, or a while after the last arrival: what is unfinished then ha
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +23,7 @@ WINDOW_SCRAPES = 4
 _DOOR_SECONDS = 15.0
 _HANDS_SECONDS = 5.0
 _TAIL_SECONDS = 3600.0
+_JUDGED = ("TTFT", "TPOT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class Setting:
         request_timeout_seconds: a client that has no replica by then gives up; None = never.
         most_scheduled: replicas there are accelerators for; None = any number.
         late_binding: requests wait at the gateway until a replica can run them; else in a replica's queue.
+        ttft_seconds: threshold by which the gateways count first tokens.
+        tpot_seconds: … and the mean time per further token.
         seed: of the start-up times.
     """
 
@@ -54,6 +56,8 @@ class Setting:
     request_timeout_seconds: float | None = None
     most_scheduled: int | None = None
     late_binding: bool = True
+    ttft_seconds: float = 2.0
+    tpot_seconds: float = 0.05
     seed: int = 0
 
 
@@ -70,6 +74,7 @@ class Run:
         accelerator_seconds: from scheduled to deleted.
         killed: requests that a removed pod took with it.
         points: (seconds, asked, ready, offered requests/s, held and waiting) at each tick.
+        objectives: (metric, met, missed) as the gateways counted them.
     """
 
     requests: Requests
@@ -80,6 +85,7 @@ class Run:
     accelerator_seconds: float
     killed: int
     points: list[tuple[float, int, int, float, float]] = field(default_factory=list)
+    objectives: tuple[tuple[str, float, float], ...] = ()
 
 
 class World:
@@ -89,7 +95,12 @@ class World:
         self._setting = setting
         self._policy = policy
         slots = 2 * setting.max_replicas + 2  # draining ones beside their successors
-        self._fleet = arrays(requests, Limits.of(setting.profile, late_binding=setting.late_binding), slots=slots)
+        self._fleet = arrays(
+            requests,
+            Limits.of(setting.profile, late_binding=setting.late_binding),
+            slots=slots,
+            thresholds=(setting.ttft_seconds, setting.tpot_seconds),
+        )
         self._requests = requests
         self._prompts: Ints = np.concatenate([[0], np.cumsum(requests.prompt)])
         self._pods = Pods(
@@ -140,6 +151,7 @@ class World:
             accelerator_seconds=self._pods.accelerator_seconds(now, setting.profile.accelerators),
             killed=self._pods.killed,
             points=self._points,
+            objectives=self._objectives(),
         )
 
     def _mean_output(self) -> float:
@@ -160,7 +172,9 @@ class World:
             pages=self._scrapes.pages(),
             window_seconds=self._scrapes.window_seconds,
             door=self._at_the_door(now),
-            startup_seconds=_startup_p90(self._pods.all),
+            startup_seconds=self._pods.startup_quantile(0.9),
+            startup_p50=self._pods.startup_quantile(0.5),
+            starting_ages=tuple(now - pod.created for pod in live if pod.ready is None and pod.scheduled is not None),
             asked=self._wanted,
             draining=frozenset(pod.number for pod in live if pod.draining is not None),
             history=self._scrapes.history(),
@@ -178,14 +192,13 @@ class World:
         if window > 0:
             rates = ((arrived - start[1]) / window, (int(self._prompts[arrived]) - start[2]) / window)
         held = float(self._fleet.central[2])
-        return Door(rates[0], rates[1], held, arrived - held - float(self._fleet.ended_count[0]), window)
+        in_flight = arrived - held - float(self._fleet.ended_count[0])
+        return Door(rates[0], rates[1], held, in_flight, window, self._objectives())
+
+    def _objectives(self) -> tuple[tuple[str, float, float], ...]:
+        judged = self._fleet.judged
+        return tuple((name, float(judged[row, 0]), float(judged[row, 1])) for row, name in enumerate(_JUDGED))
 
     def _point(self, glance: Glance) -> tuple[float, int, int, float, float]:
         offered = glance.door.requests_per_second or 0.0
         return (glance.now, self._wanted, glance.ready, offered, glance.door.held + glance.scraped.waiting)
-
-
-def _startup_p90(pods: list[Pod]) -> float | None:
-    """As the operator measures it: over the pods that were started, not the ones there from the beginning."""
-    seen = sorted(pod.ready - pod.created for pod in pods if pod.ready is not None and pod.startup_seconds > 0)
-    return seen[math.ceil(0.9 * len(seen)) - 1] if seen else None

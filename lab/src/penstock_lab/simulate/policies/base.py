@@ -23,6 +23,7 @@ class Door:
         held: requests that wait for a replica.
         in_flight: requests handed to one and not finished.
         window_seconds: that the rates cover.
+        objectives: (metric, met, missed) of ended requests, cumulative, as `penstock_gateway_objective_total` counts.
     """
 
     requests_per_second: float | None
@@ -30,6 +31,7 @@ class Door:
     held: float
     in_flight: float
     window_seconds: float
+    objectives: tuple[tuple[str, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Glance:
         window_seconds: rate window.
         door: the gateways.
         startup_seconds: measured created-to-ready of the pods so far, 90th percentile; None before the first.
+        startup_p50: its median; None as above.
+        starting_ages: seconds since the creation of each pod on its way that has its accelerators.
         asked: what the policy answered last: `spec.replicas` where it scales for itself; None = `replicas`.
         draining: numbers of the pods that drain; a cluster without a drain would show them as terminating.
         history: the kept samples of each pod, oldest first.
@@ -63,6 +67,8 @@ class Glance:
     window_seconds: float
     door: Door
     startup_seconds: float | None
+    startup_p50: float | None = None
+    starting_ages: tuple[float, ...] = ()
     asked: int | None = None
     draining: frozenset[int] = frozenset()
     history: Sequence[Sequence[Page]] = ()

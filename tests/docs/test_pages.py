@@ -90,6 +90,14 @@ def test_shown_output_is_compared(expected: str, printed: str, *, same: bool):
     assert matches(expected, printed) is same
 
 
+def test_what_kubectl_logs_is_not_compared():
+    watch = 'I1121 21:46:05.082528   14648 reflector.go:664] "Warning: watch ended with error" err="context canceled"'
+    assert matches("chat condition met", f"{watch}\nchat condition met\n")
+    assert matches("chat condition met", f"chat condition met\n{watch}")
+    for said in ("error: timed out waiting", "I1121 reflector.go:664] no time", f"E {watch}", f"chat {watch}"):
+        assert not matches("chat condition met", f"{said}\nchat condition met\n"), said
+
+
 def test_numbers_may_vary_where_the_page_says_so():
     expected = "offered 12.43 requests/s, 1 -> 2 at 19:35:22Z"
     assert matches(expected, "offered 9.90 requests/s, 3 -> 10 at 07:00:01Z", numbers=False)

@@ -13,6 +13,8 @@ from pages import Block
 
 BLOCK_SECONDS = 180.0
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+# What kubectl's libraries log to stderr, such as the end of a watch; whether it comes is a matter of timing.
+_KLOG = re.compile(r"^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ \S+\.go:\d+\] .*\n?", re.MULTILINE)
 
 
 class Shell:
@@ -105,12 +107,12 @@ def matches(expected: str, printed: str, *, numbers: bool = True) -> bool:
     """True when output is as expected but for white space, and for numbers unless they count.
 
     `…` stands for anything inside a word, for any number of words (none included) where it stands alone, and for any
-    number of lines where it is all of a line.
+    number of lines where it is all of a line. Lines that kubectl logs in klog's form are nobody's output.
     """
     pattern = "".join(r"(?:.*\n)*?" if line == ["…"] else f"{_line(line)}\n" for line in _lines(expected))
     if not numbers:
         pattern = _NUMBER.sub(lambda _: _NUMBER.pattern, pattern)
-    return re.fullmatch(pattern, "".join(f" {' '.join(line)}\n" for line in _lines(printed))) is not None
+    return re.fullmatch(pattern, "".join(f" {' '.join(line)}\n" for line in _lines(_KLOG.sub("", printed)))) is not None
 
 
 def _line(words: list[str]) -> str:

@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 # Of a whole run only: part of the tests covers part of the code.
 COVERAGE = ("--cov=penstock_operator.core", "--cov-branch", "--cov-fail-under=95", "--cov-report=")
-# Files of tests side by side: most of them wait for clusters and emulated devices.
-SIDE_BY_SIDE = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile")
+# Files of tests side by side: most of them wait for clusters and emulated devices. They begin in the order of
+# tests/conftest.py, the longest first.
+SIDE_BY_SIDE = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder")
 SOURCES = ("contract", "operator", "gateway", "worker", "lab", "tests", "benchmarks", "scripts")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -14,7 +15,6 @@ from penstock_lab.cluster import LocalCluster, processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # Machines differ: an example that takes long to make or to run is no failure.
 settings.register_profile("penstock", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
@@ -22,6 +22,22 @@ settings.load_profile("penstock")
 
 NODES = 2
 GPUS_PER_NODE = 4
+TESTS = Path(__file__).parent
+# The files that take longest, the longest first: files run side by side, and a long one that is begun last runs alone.
+LONGEST = (
+    "docs/test_commands.py",
+    "e2e/test_lifecycle.py",
+    "e2e/test_scaling.py",
+    "lab/simulate/test_study.py",
+    "chart/test_install.py",
+    "examples/test_examples.py",
+    "faults/test_faults.py",
+    "e2e/test_views.py",
+    "lab/simulate/test_policies.py",
+    "lab/cluster/test_lifecycle.py",
+    "worker/test_server.py",
+    "worker/test_process.py",
+)
 
 
 class Kubectl(Protocol):
@@ -31,7 +47,9 @@ class Kubectl(Protocol):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the cluster, so that `-m "not cluster"` leaves it out."""
+    """Mark what needs the cluster, so that `-m "not cluster"` leaves it out; bring the longest files to the front."""
+    rank = {TESTS / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)

@@ -102,13 +102,14 @@ async def test_an_authority_that_changes_is_trusted_without_a_restart(tmp_path: 
     trusted = tmp_path / "ca.crt"
     shutil.copy(old.authority, trusted)
     server = await serve(old)
+    port = server.port
     configuration = Configuration(host=str(server.make_url("")).rstrip("/"))
     configuration.ssl_ca_cert = str(trusted)
     client = KubeClient(configuration)
     try:
         assert await client.get("Service", namespace="a", name="b") is None
         await server.close()
-        server = await serve(new, server.port)
+        server = await serve(new, port)
         with pytest.raises(KubeError, match="certificate verify failed"):
             await client.get("Service", namespace="a", name="b")
         trusted.write_text("half a cert")

@@ -163,6 +163,7 @@ class Scene:
             "namespace": actor.key[0],
             "uid": f"p-{name}",
             "labels": {names.SERVICE: actor.key[1]},
+            "ownerReferences": [{"kind": "ReplicaSet", "name": f"{actor.key[1]}-5d4c", "controller": True}],
         }
         self._put({"kind": "Pod", "metadata": metadata | {"creationTimestamp": rfc3339(at)}, "status": {}})
         self._refresh_pod(actor, name)

@@ -21,7 +21,9 @@ def thing(version: int | str, *, uid: str = "a", kind: str = "Service", name: st
 
 def pod(name: str, version: int = 1, *, service: str | None = "chat", uid: str = "") -> Manifest:
     labels = {names.SERVICE: service} if service else {}
+    owner = {"kind": "ReplicaSet", "name": f"{service}-5d4c", "controller": True}
     metadata = {"namespace": "team-a", "name": name, "uid": uid or name, "resourceVersion": str(version)}
+    metadata |= {"ownerReferences": [owner]}
     return {
         "kind": "Pod",
         "metadata": metadata | {"labels": labels},
@@ -176,6 +178,30 @@ def test_a_pod_that_is_relabelled_belongs_to_its_new_service_only(service: str |
     assert names_of(cache, "other") == (["a"] if service else [])
     cache.remove(pod("a", 3, service=service))
     assert names_of(cache, "other") == []
+
+
+@pytest.mark.parametrize(
+    "owners",
+    [
+        None,
+        [],
+        [{"kind": "ReplicaSet", "name": "chat-5d4c"}],
+        [{"kind": "ReplicaSet", "name": "other-5d4c", "controller": True}],
+        [{"kind": "Job", "name": "chat-5d4c", "controller": True}],
+    ],
+)
+def test_a_pod_with_the_labels_of_a_worker_is_none_until_its_replicaset_has_it(owners: list[Manifest] | None) -> None:
+    """A copy that somebody made to look into, with the labels kept: it takes no load and is no replica."""
+    cache = Cache()
+    copy = pod("a")
+    copy["metadata"]["ownerReferences"] = owners
+    cache.put(copy)
+    assert names_of(cache) == []
+    cache.put(pod("a", 2))
+    assert names_of(cache) == ["a"]
+    copy["metadata"]["resourceVersion"] = "3"
+    cache.put(copy)
+    assert names_of(cache) == []
 
 
 def test_an_old_pod_event_does_not_undo_the_index() -> None:

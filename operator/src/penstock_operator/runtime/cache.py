@@ -2,7 +2,8 @@
 
 Filled by a list at start, then by watch events and by the answers to our own writes. An older version never replaces a
 newer one, and nothing that was deleted comes back, so the order in which those three arrive does not matter. Pods are
-indexed by service; specs are parsed once per generation.
+indexed by service, those that a ReplicaSet of its Deployment controls: labels alone can be on a pod that somebody made
+by hand, such as a copy to look into. Specs are parsed once per generation.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Any
 
 from penstock_contract import names
 from penstock_operator.api import InferenceService, InvalidSpec
+from penstock_operator.core import naming
 from penstock_operator.core.handover import last_edit, replicas_entries
 
 Manifest = dict[str, Any]
 Key = tuple[str, str]
-_UNUSED_OF_PODS = ("ownerReferences", "generateName")
+_UNUSED_OF_PODS = ("generateName",)
 _GRAVES = 4096
 
 
@@ -39,7 +41,16 @@ def _index_of(pod: Manifest) -> Key | None:
     """Under which key `Cache.pods` finds a pod: its service, or GATEWAYS."""
     if (pod["metadata"].get("labels") or {}).get(names.LABEL_NAME) == names.GATEWAY_NAME:
         return GATEWAYS
-    return service_of(pod)
+    service = service_of(pod)
+    return service if service is not None and _controller(pod) == naming.child_name(service[1]) else None
+
+
+def _controller(pod: Manifest) -> str:
+    """Name of the Deployment whose ReplicaSet controls a pod: the ReplicaSet's without its hash; empty without one."""
+    for reference in pod["metadata"].get("ownerReferences") or ():
+        if reference.get("controller") and reference.get("kind") == "ReplicaSet":
+            return str(reference.get("name", "")).rpartition("-")[0]
+    return ""
 
 
 class Cache:
@@ -165,6 +176,8 @@ def _slim(obj: Manifest) -> Manifest:
         metadata["managedFields"] = last_edit(managed_fields)
     if obj["kind"] == "Pod":
         metadata = {name: value for name, value in metadata.items() if name not in _UNUSED_OF_PODS}
+        if owners := [one for one in metadata.get("ownerReferences") or () if one.get("controller")]:
+            metadata["ownerReferences"] = owners
         return {"kind": "Pod", "metadata": metadata, "spec": {}, "status": obj.get("status", {})}
     return obj | {"metadata": metadata}
 

@@ -1,6 +1,7 @@
 """A service at rest costs no work, and whatever moves ends the rest: nothing is skipped that had to be written."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from penstock_operator.runtime.metrics import Metrics
 
 Manifest = dict[str, Any]
 KEY = ("team-a", "chat")
+OWNED = {"ownerReferences": [{"kind": "ReplicaSet", "name": "chat-5d4c", "controller": True}]}
 
 
 class Idle:
@@ -134,7 +136,7 @@ async def test_a_signal_that_is_lost_is_told(world: World) -> None:
 async def test_a_pod_that_was_left_draining_serves_again(world: World) -> None:
     labels = {names.SERVICE: KEY[1]}
     marks = {names.DRAINING: "2027-01-15T08:00:00Z"}
-    metadata = {"name": "p", "namespace": KEY[0], "uid": "p-1", "labels": labels, "annotations": marks}
+    metadata = {"name": "p", "namespace": KEY[0], "uid": "p-1", "labels": labels, "annotations": marks} | OWNED
     world.put({"kind": "Pod", "metadata": metadata | {"creationTimestamp": "2027-01-15T07:00:00Z"}, "status": {}})
     assert "annotate" in await world.ticks(1)
 
@@ -142,3 +144,41 @@ async def test_a_pod_that_was_left_draining_serves_again(world: World) -> None:
 async def test_a_field_of_nobody_is_taken_over_again(world: World) -> None:
     world.put(world.deployment | {"metadata": world.deployment["metadata"] | {"managedFields": []}})
     assert await world.ticks(2) == ["scale 1", "scale 1"], "until the API server says that it is ours"
+
+
+def started(name: str, *, seconds: int) -> Manifest:
+    """A worker that took so long to become ready."""
+    at = datetime(2027, 1, 15, 7, tzinfo=UTC)
+    times = {"PodScheduled": at, "Ready": at + timedelta(seconds=seconds)}
+    conditions = [
+        {"type": kind, "status": "True", "lastTransitionTime": time.isoformat()} for kind, time in times.items()
+    ]
+    metadata = {"name": name, "namespace": KEY[0], "uid": name, "labels": {names.SERVICE: KEY[1]}} | OWNED
+    return {
+        "kind": "Pod",
+        "metadata": metadata | {"creationTimestamp": at.isoformat()},
+        "status": {"conditions": conditions},
+    }
+
+
+async def test_what_is_learned_is_written_at_most_every_ten_minutes_and_not_lost(world: World) -> None:
+    def learned() -> int | None:
+        live = world.cache.get(names.KIND, KEY)
+        assert live is not None
+        found: int | None = live["status"].get("learned", {}).get("startupSecondsP90")
+        return found
+
+    world.put(started("a", seconds=20))
+    await world.ticks(1)
+    assert learned() == 20
+    begun = world.now
+    for seconds in (40, 41, 80):
+        world.put(started("b", seconds=seconds))
+        await world.ticks(3)
+        assert learned() == 20
+    while learned() == 20:
+        assert world.now < begun + 700
+        await world.ticks(1)
+    assert learned() == 80
+    assert world.now >= begun + 590
+    assert await world.ticks(12) == [], "and then it rests"

@@ -40,6 +40,7 @@ from penstock_operator.runtime.cache import GATEWAYS, Cache, Key
 from penstock_operator.runtime.events import condition_events
 from penstock_operator.runtime.gateways import Doors, Gateways
 from penstock_operator.runtime.ledger import Finding, Ledger
+from penstock_operator.runtime.lessons import Lessons
 from penstock_operator.runtime.measure import Measure, attainment
 from penstock_operator.runtime.metrics import Metrics
 from penstock_operator.runtime.remembrance import Remembrance
@@ -108,6 +109,7 @@ class Autoscaler:
         self._failing: dict[Key, str] = {}
         self._terms: dict[Key, Terms] = {}
         self._settled: dict[Key, tuple[object, ...]] = {}
+        self._lessons = Lessons()
         self._sla_at = float("-inf")
         self._tick_at: float | None = None
 
@@ -210,11 +212,11 @@ class Autoscaler:
                     self._settled[outcome.key] = outcome.basis
 
     async def _status(self, outcome: _Outcome, now: float) -> bool:
-        """Write the autoscaler's part of the status; returns whether it said something new."""
+        """Write the autoscaler's part of the status; returns whether it said something new, or is to do so later."""
         raw = self._cache.get(names.KIND, outcome.key) or outcome.raw
         live = raw.get("status") or {}
         before = live.get("conditions") or []
-        measured = self._attainment.get(outcome.terms.promise)
+        measured, owed = self._attainment.get(outcome.terms.promise), False
         generation = int(raw["metadata"].get("generation") or 0)
         status: Manifest
         policy = outcome.terms.policy
@@ -226,12 +228,15 @@ class Autoscaler:
                 "desiredReplicas": outcome.decision.replicas,
                 "decision": self._decision_status(outcome, live, now),
             }
-            if learned := self._learned(outcome, live):
+            longest = outcome.terms.service.spec.runtime.startup_timeout_seconds
+            seconds = pods.startup_p90(outcome.pods, longest=longest)
+            learned, owed = self._lessons.of(outcome.terms.service.metadata.uid, seconds, live.get("learned"), now)
+            if learned:
                 status["learned"] = learned
         conditions = timed(found, before, generation=generation, now=rfc3339(now))
         status["conditions"] = conditions
         if covers(live, status):
-            return False
+            return owed
         manifest = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
@@ -251,15 +256,6 @@ class Autoscaler:
         same_count = live.get("desiredReplicas") == outcome.decision.replicas
         return decision_status(outcome.decision, outcome.seen, live.get("decision") if same_count else None, now=now)
 
-    @staticmethod
-    def _learned(outcome: _Outcome, live: Manifest) -> Manifest | None:
-        """Start-up time, refreshed when it moved by more than a tenth."""
-        seconds = pods.startup_p90(outcome.pods, longest=outcome.terms.service.spec.runtime.startup_timeout_seconds)
-        known = (live.get("learned") or {}).get("startupSecondsP90")
-        if seconds is None or (known and abs(seconds - known) <= max(1.0, 0.1 * known)):
-            return dict(live["learned"]) if live.get("learned") else None
-        return {"startupSecondsP90": round(seconds)}
-
     async def _measure_sla(self, services: list[tuple[Key, Terms]], now: float) -> None:
         wanted = [(one.metric, terms.window_seconds) for _, terms in services for one in terms.objectives]
         histograms, judged = await asyncio.gather(self._measure.histograms(wanted), self._measure.judged(wanted))
@@ -276,6 +272,7 @@ class Autoscaler:
         return Finding(now, outcome.terms, outcome.pods, outcome.seen, outcome.decision, measured)
 
     def _prune(self, uids: set[str]) -> None:
+        self._lessons.keep(uids)
         for uid in self._memory.keys() - uids:
             del self._memory[uid]
 

@@ -9,7 +9,7 @@ from penstock_operator.core.ports import Sample, Series, Unavailable
 from penstock_operator.core.scaling.signals import DOOR_QUERIES, QUERIES, SCRAPE_INTERVAL_QUERY, signal
 from penstock_operator.core.scaling.types import SignalState
 from penstock_operator.core.sla import Objective
-from penstock_operator.runtime.measure import Measure, attainment
+from penstock_operator.runtime.measure import MOST_WINDOWS, Measure, attainment
 
 KEY = ("team-a", "chat")
 LABELS = {"namespace": "team-a", "inferenceservice": "chat"}
@@ -88,6 +88,25 @@ async def test_histograms_are_asked_once_per_metric_and_window() -> None:
     assert len(source.asked) == 6, "of the workers and of the gateways"
     assert all("sum by (namespace, inferenceservice, le) (increase(" in text for text in source.asked)
     assert any("penstock_worker_time_to_first_token_seconds_bucket[3600s]" in text for text in source.asked)
+
+
+async def test_rare_windows_take_turns_and_keep_what_they_had() -> None:
+    """However many windows tenants think of, a measurement asks for six, and none goes unmeasured."""
+    answer = (Sample(LABELS | {"le": "+Inf", "metric": "TTFT", "percentile": "99", "result": "met"}, 5.0),)
+    source = Source(lambda _: answer)
+    measure = Measure(source)
+    rare = [60 * number for number in range(1, 12)]
+    wanted = [("E2E", window) for window in (*rare, *[7200, 7260, 7320, 7380] * 3)]
+    for _ in range(6):
+        before = len(source.asked)
+        found, judged = await measure.histograms(wanted), await measure.judged(wanted)
+        asked = [query.partition("[")[2].partition("s]")[0] for query in source.asked[before:]]
+        assert len(set(asked)) == MOST_WINDOWS
+        assert {"7200", "7260", "7320", "7380"} < set(asked), "what most services have is measured every time"
+    assert {window for _, window in found} == set(judged) == {window for _, window in wanted}
+    assert all(isinstance(kept, dict) and kept[KEY] == {math.inf: 5.0} for kept in found.values())
+    fewer = await measure.histograms([("E2E", 60)])
+    assert set(fewer) == {("E2E", 60)}, "what nobody promises any more is forgotten"
 
 
 async def buckets(*samples: tuple[dict[str, str], float]) -> dict[float, float]:

@@ -1,8 +1,8 @@
 """One tick's questions to the metrics source: the signals of all services, and now and then their latency histograms.
 
 The number of queries does not depend on the number of services: one per kind for the signals, and for latencies one
-per metric and window of the SLA, of at most MOST_WINDOWS windows. The scrape interval, and with it the rate window, is
-asked from the source itself.
+per metric and window of the SLA, of at most MOST_WINDOWS windows at a time: of more, the rarer ones take turns. The
+scrape interval, and with it the rate window, is asked from the source itself.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from penstock_operator.core.sla import Attainment, Objective, fraction_within, q
 
 _DEFAULT_INTERVAL_SECONDS = 15.0
 MOST_WINDOWS = 6
+_IN_TURN = 2  # of these, for the windows that are not among the most common
 HISTOGRAMS: Mapping[str, str] = {
     "TTFT": "penstock_worker_time_to_first_token_seconds",
     "TPOT": "penstock_worker_time_per_output_token_seconds",
@@ -46,12 +47,40 @@ Buckets = Mapping[Key, Mapping[float, float]]
 Verdicts = Mapping[Key, Mapping[tuple[str, float], tuple[float, float]]]
 
 
+class Turns:
+    """Which windows are measured this time: the most common ones always, the others one after the other.
+
+    So no tenant can make the tick long for everybody, and none goes unmeasured.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def due(self, wanted: Iterable[int]) -> set[int]:
+        """At most MOST_WINDOWS of the windows.
+
+        Args:
+            wanted: seconds of the window of each objective.
+        """
+        counts = Counter(wanted)
+        ranked = sorted(counts, key=lambda window: (-counts[window], window))
+        if len(ranked) <= MOST_WINDOWS:
+            return set(ranked)
+        always, rest = ranked[: MOST_WINDOWS - _IN_TURN], sorted(ranked[MOST_WINDOWS - _IN_TURN :])
+        first = self._next % len(rest)
+        self._next = first + _IN_TURN
+        return {*always, *(rest + rest)[first : first + _IN_TURN]}
+
+
 class Measure:
     """Asks a metrics source."""
 
     def __init__(self, source: MetricsSource) -> None:
         self._source = source
         self._interval = _DEFAULT_INTERVAL_SECONDS
+        self._of_histograms, self._of_verdicts = Turns(), Turns()
+        self._histograms: dict[tuple[str, int], Buckets | Unavailable] = {}
+        self._judged: dict[int, Verdicts | Unavailable] = {}
 
     @property
     def window_seconds(self) -> float:
@@ -101,10 +130,12 @@ class Measure:
     async def histograms(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Buckets | Unavailable]:
         """Cumulative buckets by (objective metric, window in seconds), for all services.
 
-        Of more than MOST_WINDOWS different windows the rarest are not measured, so that no tenant can make the tick
-        long for everybody. What the gateways measured is what clients saw, so it goes before what the workers measured.
+        Of a window whose turn it is not, what it had the last time. What the gateways measured is what clients saw, so
+        it goes before what the workers measured.
         """
-        pairs = _common(wanted)
+        every = list(wanted)
+        windows = self._of_histograms.due(window for _, window in every)
+        pairs = sorted({pair for pair in every if pair[1] in windows})
         asked = [(pair, table[pair[0]]) for table in (HISTOGRAMS, AT_THE_DOOR) for pair in pairs if pair[0] in table]
         texts = [
             f"sum by (namespace, inferenceservice, le) (increase({name}_bucket[{window}s]))"
@@ -114,28 +145,27 @@ class Measure:
         found: dict[tuple[str, int], Buckets | Unavailable] = {}
         for (pair, _), answer in zip(asked, answers, strict=True):
             found[pair] = _merged(found.get(pair), _buckets(answer))
-        return found
+        kept = {pair: seen for pair, seen in self._histograms.items() if pair in set(every)}
+        self._histograms = kept | found
+        return dict(self._histograms)
 
     async def judged(self, wanted: Iterable[tuple[str, int]]) -> dict[int, Verdicts | Unavailable]:
         """(met, missed) as the gateways counted them, by window, service and (objective metric, percentile).
 
         They count what no histogram of answers holds: requests that were refused, failed or timed out are missed.
         """
-        windows = sorted({window for _, window in _common(wanted)})
+        every = [window for _, window in wanted]
+        windows = sorted(self._of_verdicts.due(every))
         texts = [
             "sum by (namespace, inferenceservice, metric, percentile, result) "
             f"(increase(penstock_gateway_objective_total[{window}s]))"
             for window in windows
         ]
         answers = await asyncio.gather(*(self._source.instant(text) for text in texts))
-        return {window: _verdicts(answer) for window, answer in zip(windows, answers, strict=True)}
-
-
-def _common(wanted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-    """The pairs of the windows that most services have."""
-    wanted = list(wanted)
-    windows = {window for window, _ in Counter(window for _, window in wanted).most_common(MOST_WINDOWS)}
-    return sorted({pair for pair in wanted if pair[1] in windows})
+        found = {window: _verdicts(answer) for window, answer in zip(windows, answers, strict=True)}
+        kept = {window: seen for window, seen in self._judged.items() if window in set(every)}
+        self._judged = kept | found
+        return dict(self._judged)
 
 
 def _verdicts(answer: tuple[Sample, ...] | Unavailable) -> Verdicts | Unavailable:

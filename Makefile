@@ -38,6 +38,7 @@ generate: setup ## Write crds/, the chart's copy of it and docs/reference/ from 
 	$(VENV)/python -m penstock_operator.api.crd --out charts/penstock/files
 	$(VENV)/python -m penstock_operator.api.reference
 	$(VENV)/python -m penstock_contract.reference
+	$(VENV)/python scripts/values_reference.py
 
 bench-operator: setup ## 1,000 and 5,000 resources against the local control plane (BENCH_ARGS=…)
 	$(VENV)/python -m benchmarks.operator_scale $(BENCH_ARGS)

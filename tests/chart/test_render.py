@@ -1,4 +1,5 @@
-"""What the chart renders. The golden files hold all of it but the CRD: PENSTOCK_GOLDEN=write writes them anew."""
+"""What the chart renders. The golden files hold all of it but the CRD and the dashboard, which other tests compare with
+their sources: PENSTOCK_GOLDEN=write writes them anew."""
 
 import os
 import re
@@ -13,6 +14,7 @@ from chart import Helm, Manifest, Rendered
 from penstock_gateway.settings import Settings as GatewaySettings
 from penstock_lab.cluster import prometheus
 from penstock_lab.install import CHART
+from penstock_operator.adapters.prometheus import Access
 from penstock_operator.api import crd
 from penstock_operator.runtime.settings import Settings
 
@@ -20,6 +22,7 @@ Render = Callable[..., Rendered]
 GOLDEN = Path(__file__).parent / "golden"
 CI = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
 READ_ONLY = {"get", "list", "watch"}
+ELSEWHERE = ("kind: CustomResourceDefinition", "penstock.json: |")
 
 
 def environment(render: Rendered, name: str) -> dict[str, str]:
@@ -34,7 +37,7 @@ def rules(render: Rendered, kind: str, name: str) -> list[Any]:
 @pytest.mark.parametrize("ci", CI)
 def test_golden(render: Render, ci: str) -> None:
     documents = render(ci=ci).text.split("\n---\n")
-    text = "\n---\n".join(part for part in documents if "kind: CustomResourceDefinition" not in part)
+    text = "\n---\n".join(part for part in documents if not any(mark in part for mark in ELSEWHERE))
     path = GOLDEN / f"{ci}.yaml"
     if os.environ.get("PENSTOCK_GOLDEN") == "write":
         path.write_text(text)
@@ -111,8 +114,11 @@ class TestOperator:
         assert settings == Settings(
             prometheus_url="https://prometheus.example:9090/path",
             namespaces=("team-a", "penstock-system"),
-            prometheus_token_file=Path("/etc/penstock/prometheus-token/token"),
-            prometheus_ca_file=Path("/etc/penstock/prometheus-ca/ca.crt"),
+            prometheus_access=Access(
+                token_file=Path("/etc/penstock/prometheus-token/token"),
+                ca_file=Path("/etc/penstock/prometheus-ca/ca.crt"),
+                headers={"X-Scope-OrgID": "team-a"},
+            ),
             tick_seconds=2.5,
             resync_seconds=60,
             workers=32,
@@ -126,6 +132,13 @@ class TestOperator:
     def test_the_defaults_are_the_operators(self, render: Render) -> None:
         settings = Settings.from_environment(environment(render(), "penstock-operator"))
         assert settings == Settings(prometheus_url="http://prometheus.monitoring:9090")
+
+    def test_a_password_is_two_files(self, render: Render) -> None:
+        settings = Settings.from_environment(environment(render(ci="namespaced"), "penstock-operator"))
+        folder = Path("/etc/penstock/prometheus-basic")
+        assert settings.prometheus_access == Access(
+            username_file=folder / "username", password_file=folder / "password"
+        )
 
     def test_there_is_never_a_second_one(self, render: Render) -> None:
         spec = render().one("Deployment", "penstock-operator")["spec"]
@@ -168,9 +181,19 @@ def test_pods_carry_the_labels_that_others_select(render: Render, component: str
     assert deployment["selector"]["matchLabels"].items() <= labels.items()
 
 
-@pytest.mark.parametrize("component", ["operator", "gateway"])
-def test_files_are_mounted_where_the_variables_say(render: Render, component: str) -> None:
-    pod = render(ci="full").one("Deployment", f"llm-{component}")["spec"]["template"]["spec"]
+@pytest.mark.parametrize(
+    ("ci", "kind", "name"),
+    [
+        ("full", "Deployment", "llm-operator"),
+        ("full", "Deployment", "llm-gateway"),
+        ("full", "Pod", "llm-doctor"),
+        ("namespaced", "Deployment", "penstock-operator"),
+        ("namespaced", "Pod", "penstock-doctor"),
+    ],
+)
+def test_files_are_mounted_where_the_variables_say(render: Render, ci: str, kind: str, name: str) -> None:
+    spec = render(ci=ci).one(kind, name)["spec"]
+    pod = spec["template"]["spec"] if kind == "Deployment" else spec
     (container,) = pod["containers"]
     mounts = {item["name"]: item["mountPath"] for item in container["volumeMounts"]}
     files = {
@@ -180,6 +203,25 @@ def test_files_are_mounted_where_the_variables_say(render: Render, component: st
         for item in volume.get(source, {}).get("items", ())
     }
     assert files == {item["value"] for item in container["env"] if item["name"].endswith("_FILE")}
+
+
+class TestDoctor:
+    def test_it_asks_as_the_operator_does(self, render: Render) -> None:
+        for ci, release in (("full", "llm"), ("namespaced", "penstock")):
+            pod = render(ci=ci).one("Pod", f"{release}-doctor")
+            deployed = render(ci=ci).one("Deployment", f"{release}-operator")["spec"]["template"]["spec"]
+            asked, told = pod["spec"]["containers"][0], deployed["containers"][0]
+            assert pod["spec"]["serviceAccountName"] == deployed["serviceAccountName"]
+            assert pod["spec"]["volumes"] == deployed["volumes"]
+            for name in ("image", "volumeMounts", "securityContext"):
+                assert asked[name] == told[name]
+            of_prometheus = [item for item in told["env"] if "PROMETHEUS" in item["name"]]
+            assert [item for item in asked["env"] if "PROMETHEUS" in item["name"]] == of_prometheus
+            assert deployed["securityContext"] == pod["spec"]["securityContext"]
+
+    def test_nobody_takes_it_for_the_operator(self, render: Render) -> None:
+        labels = render().one("Pod", "penstock-doctor")["metadata"]["labels"]
+        assert labels["app.kubernetes.io/name"] == "penstock-doctor"
 
 
 class TestScraping:
@@ -209,11 +251,11 @@ class TestScraping:
             targets = {rule.get("target_label") for rule in jobs[name]["relabel_configs"]}
             assert targets - {None} == {"pod"}
 
-    def test_a_pod_monitor_needs_its_kind(self, helm: Helm) -> None:
+    @pytest.mark.parametrize("value", ["podMonitor.enabled", "alerts.prometheusRule"])
+    def test_kinds_of_the_prometheus_operator_need_it(self, helm: Helm, value: str) -> None:
         done = helm(
-            *("template", str(CHART), "--kube-version=1.36.3", "--set=podMonitor.enabled=true"),
-            "--set=prometheus.url=http://p",
+            *("template", str(CHART), "--kube-version=1.36.3", f"--set={value}=true"), "--set=prometheus.url=http://p"
         )
         assert done.returncode != 0
-        assert "podMonitor.enabled" in done.stderr
+        assert f"{value} is true" in done.stderr
         assert "monitoring.coreos.com/v1" in done.stderr

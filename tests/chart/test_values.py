@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -42,7 +43,7 @@ def test_the_schema_is_closed() -> None:
 def test_schema_and_defaults_have_the_same_fields() -> None:
     def compare(values: Any, node: dict[str, Any], path: str) -> None:
         properties = resolved(node).get("properties")
-        if not isinstance(values, dict) or properties is None or path.endswith(".resources"):
+        if not isinstance(values, dict) or properties is None or path.endswith((".resources", ".affinity")):
             return
         assert set(values) == set(properties) - {"global"}, path
         for name, value in values.items():
@@ -56,6 +57,12 @@ def test_every_value_is_described() -> None:
     for above, line in zip(["", *lines], lines, strict=False):
         if re.fullmatch(r" *[A-Za-z]+: .+", line) and not re.match(r" *(requests|limits): {", line):
             assert re.match(r" *# -- \S", above), line
+
+
+def test_the_page_of_the_values_is_that_of_the_chart() -> None:
+    script = CHART.parents[1] / "scripts" / "values_reference.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_schema_knows_the_engines_and_bounds_of_the_operator() -> None:
@@ -83,6 +90,14 @@ WRONG: dict[str, Any] = {
     "gateway.nodeSelector.pool": 3,
     "scrape.intervalSeconds": 0,
     "podMonitor.labels.release": True,
+    "prometheus.headers.X-Scope-OrgID": 1,
+    "prometheus.basicAuthSecretRef.passwordKey": "pass word",
+    "operator.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution": [],
+    "alerts.prometheusRule": "yes",
+    "alerts.runbookUrl": "a page",
+    "dashboard.labels.grafana_dashboard": 1,
+    "networkPolicy.prometheusFrom.0.ipBlock.cidr": "everywhere",
+    "networkPolicy.workerNamespaces.0": "Team A",
 }
 UNKNOWN = (
     "operator.tickSecond",
@@ -91,6 +106,9 @@ UNKNOWN = (
     "operator.workerImages.vLLM",
     "operator.resources.cpu",
     "metrics",
+    "networkPolicy.from",
+    "gateway.affinity.node",
+    "alerts.rules",
 )
 
 
@@ -120,6 +138,24 @@ def test_without_prometheus_it_says_what_to_set(template: Template) -> None:
     done = template({"prometheus": {"url": ""}})
     assert done.returncode != 0
     assert "prometheus.url is empty: set it to the query API of your Prometheus" in done.stderr
+
+
+def test_a_header_that_is_a_credential_is_refused(template: Template) -> None:
+    done = template({"prometheus": {"headers": {"authorization": "Bearer x"}}})
+    assert done.returncode != 0
+    assert "prometheus.headers.Authorization would be readable in the Deployment" in done.stderr
+
+
+def test_two_credentials_are_refused(template: Template) -> None:
+    done = template({"prometheus": {"tokenSecretRef": {"name": "a"}, "basicAuthSecretRef": {"name": "b"}}})
+    assert done.returncode != 0
+    assert "prometheus.tokenSecretRef.name and prometheus.basicAuthSecretRef.name are both set" in done.stderr
+
+
+def test_a_fence_without_prometheus_is_refused(template: Template) -> None:
+    done = template({"networkPolicy": {"enabled": True}})
+    assert done.returncode != 0
+    assert "networkPolicy.prometheusFrom is empty: name the pods of your Prometheus" in done.stderr
 
 
 def test_another_chart_may_include_it(template: Template) -> None:

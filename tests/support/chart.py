@@ -1,5 +1,6 @@
 """The chart as the tests see it."""
 
+import functools
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ class Rendered:
 
     text: str
 
-    @property
+    @functools.cached_property
     def manifests(self) -> list[Manifest]:
-        return [document for document in yaml.safe_load_all(self.text) if document]
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the CRD takes the other one a second
+        return [document for document in yaml.load_all(self.text, loader) if document]
 
     def kind(self, kind: str) -> list[Manifest]:
         return [manifest for manifest in self.manifests if manifest["kind"] == kind]

@@ -99,6 +99,10 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- /*
@@ -111,4 +115,11 @@ them, since the operator finds them by their pods.
 {{- $chosen = append $chosen .Release.Namespace | uniq -}}
 {{- end -}}
 {{- toJson $chosen -}}
+{{- end -}}
+
+{{- /* Fails where kinds of the Prometheus Operator are asked for and not there: (list $ "podMonitor.enabled"). */ -}}
+{{- define "penstock.needsPrometheusOperator" -}}
+{{- if not ((index . 0).Capabilities.APIVersions.Has "monitoring.coreos.com/v1") -}}
+{{- fail (printf "%s is true, but the cluster does not serve monitoring.coreos.com/v1: install the Prometheus Operator first, or set %s=false" (index . 1) (index . 1)) -}}
+{{- end -}}
 {{- end -}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def default_images(*, models: Path) -> dict[str, dict[str, Any]]:
     """
     paths = {"/models": str(models)}
     worker = {"argv": ["{python}", "-m", "penstock_worker"], "env": {}, "paths": paths, "preload": list(_PRELOAD)}
-    operator = {"argv": ["{python}", "-m", "penstock_operator"], "env": {}, "paths": {}}
+    command = {"/usr/local/bin/penstock": f"{sys.prefix}/bin/penstock"}  # where the real image has it, for `helm test`
+    operator = {"argv": ["{python}", "-m", "penstock_operator"], "env": {}, "paths": command}
     gateway = {"argv": ["{python}", "-m", "penstock_gateway"], "env": {}, "paths": {}}
     return {"penstock/worker:*": worker, "penstock/operator:*": operator, "penstock/gateway:*": gateway}

@@ -14,7 +14,7 @@ from penstock_lab.simulate.policies import registry
 from penstock_lab.simulate.policies.base import Bounds, Door, Glance, Policy
 from penstock_lab.simulate.policies.hpa import HorizontalPodAutoscaler, Metric
 from penstock_lab.simulate.policies.keda import Keda
-from penstock_lab.simulate.policies.registry import NAMES, PolicyError, build, defaults, factory, grid
+from penstock_lab.simulate.policies.registry import NAMES, OURS, PolicyError, build, defaults, grid, tuned_names
 from penstock_lab.simulate.policies.static import Static
 from penstock_lab.simulate.policies.wva import Wva
 from penstock_lab.simulate.score import Objectives
@@ -191,13 +191,14 @@ def test_dynamo_waits_for_a_pod_on_its_way_but_not_for_one_without_a_node(name: 
 
 def test_policies_by_name() -> None:
     assert set(defaults()) <= set(NAMES)
-    assert defaults()[-1] == "penstock"
+    assert defaults()[0] == OURS
     assert {made(name).name for name in RIVALS} == set(RIVALS)
-    fixed = factory("static-9")(PROFILE, OBJECTIVES, 1, 6, False)
+    fixed = made("static-9")
     assert isinstance(fixed, Static)
     assert fixed.desired(glance(0.0, 1, [])) == 6, "the maximum holds for it too"
-    with pytest.raises(PolicyError, match=r"no policy kap; there are .*kpa"):
-        build("kap", profile=PROFILE, objectives=OBJECTIVES, minimum=1, maximum=6)
+    for name in ("kap", "kap-tuned"):
+        with pytest.raises(PolicyError, match=r"no policy kap; there are .*kpa"):
+            build(name, profile=PROFILE, objectives=OBJECTIVES, minimum=1, maximum=6)
     with pytest.raises(PolicyError, match="kpa has no parameter threshold; there are: share, stable_seconds"):
         made("kpa", threshold=3.0)
 
@@ -215,9 +216,19 @@ def test_every_value_of_a_grid_can_be_set(name: str) -> None:
 
 def test_a_policy_that_was_not_tuned_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setattr(registry.resources, "files", lambda _: tmp_path)
+    assert tuned_names() == []
     with pytest.raises(PolicyError, match=r"hpa has no tuned values in tuned\.json"):
-        factory("hpa")(PROFILE, OBJECTIVES, 1, 6, True)
+        made("hpa-tuned")
     (tmp_path / "tuned.json").write_text('{"hpa": {"share": 0.5}}')
-    tuned, plain = (factory("hpa")(PROFILE, OBJECTIVES, 1, 6, which) for which in (True, False))
+    assert tuned_names() == ["hpa-tuned"]
+    tuned, plain = made("hpa-tuned"), made("hpa")
+    assert (tuned.name, plain.name) == ("hpa-tuned", "hpa")
     busy = [page(0, 0.0, running=32.0)]
     assert (tuned.desired(glance(0.0, 1, busy)), plain.desired(glance(0.0, 1, busy))) == (1, 2)
+
+
+def test_committed_tuned_values_are_of_the_grid() -> None:
+    for name in tuned_names():
+        base = name.removesuffix(registry.TUNED)
+        for parameter, value in registry.parameters(name).items():
+            assert value in grid(base)[parameter]

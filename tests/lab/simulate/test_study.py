@@ -10,8 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from penstock_contract.profile import load_profile
-from penstock_lab.simulate import oracle
-from penstock_lab.simulate.cli import simulate
+from penstock_lab.simulate import oracle, outcome
+from penstock_lab.simulate.cli import _meant, simulate
+from penstock_lab.simulate.interval import of_mean
+from penstock_lab.simulate.row import Row
 from penstock_lab.simulate.score import Objectives
 from penstock_lab.simulate.state import Requests
 from penstock_lab.simulate.world import Setting
@@ -20,7 +22,7 @@ PROFILE = load_profile("llama8b-bf16-tp1-h100")
 OBJECTIVES = Objectives(2.0, 0.05, 0.99)
 FIELDS = {
     "trace", "policy", "seed", "startup_seconds", "requests", "attainment", "attainment_ttft", "attainment_tpot",
-    "worst_window_attainment", "gpu_hours", "oracle_gpu_hours", "lower_bound_gpu_hours", "goodput_rps",
+    "worst_window_attainment", "gpu_hours", "oracle_gpu_hours", "lower_bound_gpu_hours", "cost", "goodput_rps",
     "reversals_per_hour", "killed_in_flight", "failed",
 }  # fmt: skip
 
@@ -55,23 +57,27 @@ def run(trace: Path, tmp_path: Path) -> Callable[..., Result]:
 def test_a_study_is_written_run_by_run_and_taken_up_again(run: Callable[..., Result], tmp_path: Path) -> None:
     options = (
         "--policies",
-        "penstock,static,oracle",
+        "penstock,static,static-7,oracle",
         "--mean-replicas",
         "3",
         "--max-replicas",
         "30",
         "--startup",
         "20",
+        "--price",
+        "2.5",
     )
     done = run(*options)
     assert done.exit_code == 0, done.output
     assert "Simulated" in done.output
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     rows = {row["policy"]: row for row in result["runs"]}
-    assert set(rows) == {"penstock", "static", "oracle"}
+    assert set(rows) == {"penstock", "static", "static-7", "oracle"}
     for row in rows.values():
         assert row.keys() >= FIELDS
         assert 0 <= row["attainment"] <= 1
+        assert row["cost"] == pytest.approx(2.5 * row["gpu_hours"])
+        assert row["tuned"] is False
         assert row["lower_bound_gpu_hours"] <= row["oracle_gpu_hours"] == rows["oracle"]["gpu_hours"]
     assert rows["oracle"]["attainment"] >= 0.99
     assert rows["oracle"]["gpu_hours"] <= rows["static"]["gpu_hours"]
@@ -80,16 +86,18 @@ def test_a_study_is_written_run_by_run_and_taken_up_again(run: Callable[..., Res
     assert result["meta"]["profile"]["name"] == PROFILE.name
     page = (tmp_path / "out" / "report.html").read_text()
     assert "SIMULATED" in page
+    assert page.count("<figure>") == 5, "over time, and what GPU-hours buy"
+    assert "Worst windows" in page
 
     kept = (tmp_path / "out" / "result.json").read_bytes()
     more = run(*options, "--seeds", "2")
     assert more.exit_code == 0, more.output
     again = json.loads((tmp_path / "out" / "result.json").read_text())["runs"]
-    assert again[:3] == json.loads(kept)["runs"], "what was there is not run again"
-    assert sorted(row["seed"] for row in again) == [0, 0, 0, 1, 1, 1]
+    assert again[:4] == json.loads(kept)["runs"], "what was there is not run again"
+    assert sorted(row["seed"] for row in again) == [0, 0, 0, 0, 1, 1, 1, 1]
     other = run(*options, "--ttft", "1.5")
     assert other.exit_code == 0, other.output
-    assert len(json.loads((tmp_path / "out" / "result.json").read_text())["runs"]) == 3, "another study begins anew"
+    assert len(json.loads((tmp_path / "out" / "result.json").read_text())["runs"]) == 4, "another study begins anew"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +105,7 @@ def test_a_study_is_written_run_by_run_and_taken_up_again(run: Callable[..., Res
     [
         (("--rate-scale", "2", "--mean-replicas", "3"), "exclude each other"),
         (("--policies", "penstock,nobody"), "no policy nobody"),
+        (("--policies", ","), "name at least one"),
         (("--profile", "no-such-replica"), "reference profiles are"),
         (("--start", "100", "--end", "50"), "end"),
         (("--ttft", "0"), "--ttft"),
@@ -157,3 +166,61 @@ def test_an_sla_that_nobody_can_meet_has_no_oracle() -> None:
     impossible = Objectives(ttft_seconds=2.0, tpot_seconds=0.05, attainment=1.0)
     requests = Requests.of(np.zeros(4000), np.full(4000, 4000), np.full(4000, 400))
     assert oracle.find(requests, Setting(PROFILE, max_replicas=2), impossible) is None
+
+
+def row(policy: str, seed: int, *, attainment: float, hours: float) -> Row:
+    return Row(
+        {
+            "policy": policy, "seed": seed, "attainment": attainment, "gpu_hours": hours,
+            "oracle_gpu_hours": 10.0 + seed, "lower_bound_gpu_hours": 5.0, "worst_window_attainment": 0.5,
+            "ttft_p99_seconds": None, "tpot_p99_seconds": 0.04, "peak_replicas": 3,
+            "reversals_per_hour": 1.0, "failed": 1,
+        }
+    )  # fmt: skip
+
+
+def test_the_table_puts_first_who_attains_and_pairs_seeds() -> None:
+    rows = [
+        found
+        for seed in range(3)
+        for found in (
+            row("kpa", seed, attainment=0.9, hours=8.0),
+            row("penstock", seed, attainment=0.995, hours=12.0 + 1.2 * seed),
+            row("hpa-tuned", seed, attainment=0.999, hours=24.0 + 2.4 * seed),
+            row("keda", seed, attainment=0.95, hours=30.0),
+        )
+    ]
+    lines = outcome.table(rows, 0.99)
+    assert [line[0] for line in lines] == ["penstock", "hpa-tuned", "keda", "kpa"]
+    by_name = {line[0]: dict(zip(outcome.COLUMNS, line, strict=True)) for line in lines}
+    assert by_name["hpa-tuned"]["/ ours"] == "2.00 [2.00, 2.00]"
+    assert by_name["penstock"]["/ oracle"] == "1.20 [1.20, 1.20]"
+    assert by_name["kpa"]["TTFT p99"] == "-"
+    assert by_name["kpa"]["failed"] == "3"
+    few = outcome.table(rows[:4], 0.99)
+    assert dict(zip(outcome.COLUMNS, few[1], strict=True))["/ ours"] == "2.00", "one seed has no interval"
+
+
+def test_an_interval_holds_the_mean_and_narrows_with_more_seeds() -> None:
+    dice = np.random.default_rng(3)
+    few, many = (of_mean(list(dice.normal(2.0, 1.0, count))) for count in (5, 500))
+    assert few is not None
+    assert many is not None
+    assert of_mean([]) is None
+    for one in (few, many):
+        assert one.low is not None
+        assert one.high is not None
+        assert one.low < one.mean < one.high
+    assert (many.high or 0) - (many.low or 0) < 0.3 < (few.high or 0) - (few.low or 0)
+
+
+def test_all_means_ours_the_bounds_and_the_rivals_that_are_asked_for() -> None:
+    plain = _meant(("all",), "defaults")
+    assert plain[:3] == ("penstock", "oracle", "static")
+    assert "hpa" in plain
+    assert not [name for name in plain if name.endswith("-tuned")]
+    both = _meant(("all", "static-12"), "both")
+    assert set(plain) < set(both)
+    assert both[-1] == "static-12"
+    assert set(_meant(("all",), "tuned")) == set(both) - (set(plain) - {"penstock", "oracle", "static"}) - {"static-12"}
+    assert _meant(("kpa",), "tuned") == ("kpa",)

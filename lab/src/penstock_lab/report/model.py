@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["line", "step", "stack"]
+Kind = Literal["line", "step", "stack", "spot"]
 Tone = Literal["blue", "green", "orange", "red", "purple", "grey"]
 
 
@@ -21,7 +21,7 @@ class Series:
         label: in the legend.
         points: (x, y) in order of x.
         kind: `line`; `step`, a value that holds until the next; `stack`, a step that is filled and stands on the stacks
-            before it (stacks of a plot share their x values).
+            before it (stacks of a plot share their x values); `spot`, dots with the label beside them.
         tone: colour, by name, so that it fits light and dark.
         dashed: for a second line of the same tone.
     """
@@ -43,7 +43,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One plot; all plots of a report share their x axis.
+    """One plot; those without an `across` of their own share their x axis, seconds.
 
     Attributes:
         title: what it shows.
@@ -52,6 +52,7 @@ class Plot:
         thresholds: horizontal lines.
         logarithmic: y axis; values at or below 0 are not drawn then.
         note: a sentence under it on how to read it.
+        across: what the x axis shows when that is not time; spans and marks have no place there.
     """
 
     title: str
@@ -60,6 +61,7 @@ class Plot:
     thresholds: Sequence[Threshold] = ()
     logarithmic: bool = False
     note: str = ""
+    across: str = ""
 
 
 @dataclass(frozen=True, slots=True)

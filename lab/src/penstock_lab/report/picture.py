@@ -117,13 +117,29 @@ def _figure(report: Report, plots: Sequence[Plot], theme: Theme, *, title: str) 
         if report.banner:
             box = {"facecolor": "#ffd33d", "edgecolor": "none", "pad": 3}
             figure.text(0.012, 1 - 0.58 / height, plain_text(report.banner), color="#24292f", bbox=box, va="top")
-    for axes, plot in zip(figure.subplots(max(1, len(plots)), sharex=True, squeeze=False)[:, 0], plots, strict=False):
+    together = not any(plot.across for plot in plots)
+    grid = figure.subplots(max(1, len(plots)), sharex=together, squeeze=False)
+    for axes, plot in zip(grid[:, 0], plots, strict=False):
         _draw(axes, report, plot, theme)
     return figure
 
 
 def _draw(axes: Axes, report: Report, plot: Plot, theme: Theme) -> None:
     _dress(axes, plot, theme)
+    if not plot.across:
+        _draw_moments(axes, report, theme)
+    _draw_series(axes, plot, theme)
+    for limit in plot.thresholds:
+        label = f"{plain_text(limit.label)} ({limit.value:g})"
+        axes.axhline(limit.value, color=theme.tones["red"], linewidth=1.2, linestyle="--", label=label)
+    if plot.logarithmic:
+        axes.set_ylim(top=axes.get_ylim()[1] * _LOG_HEADROOM)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, labelcolor=theme.ink, fontsize=8)
+
+
+def _draw_moments(axes: Axes, report: Report, theme: Theme) -> None:
+    """Phases of the load, and what happened."""
     for number, span in enumerate(report.spans):
         if number % 2 == 0:
             axes.axvspan(span.begin, span.end, color=theme.shade, zorder=0, linewidth=0)
@@ -149,21 +165,13 @@ def _draw(axes: Axes, report: Report, plot: Plot, theme: Theme) -> None:
             fontsize=7,
             color=theme.tones[mark.tone],
         )
-    _draw_series(axes, plot, theme)
-    for limit in plot.thresholds:
-        label = f"{plain_text(limit.label)} ({limit.value:g})"
-        axes.axhline(limit.value, color=theme.tones["red"], linewidth=1.2, linestyle="--", label=label)
-    if plot.logarithmic:
-        axes.set_ylim(top=axes.get_ylim()[1] * _LOG_HEADROOM)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, labelcolor=theme.ink, fontsize=8)
 
 
 def _dress(axes: Axes, plot: Plot, theme: Theme) -> None:
     axes.set_facecolor(theme.paper)
     axes.set_title(plain_text(plot.title), loc="left", color=theme.ink, fontsize=10, fontweight="bold")
     axes.set_ylabel(plain_text(plot.unit), color=theme.ink)
-    axes.set_xlabel("seconds since the load began", color=theme.ink)
+    axes.set_xlabel(plain_text(plot.across) or "seconds since the load began", color=theme.ink)
     axes.tick_params(colors=theme.ink, labelbottom=True)
     axes.grid(visible=True, color=theme.faint, alpha=0.25, linewidth=0.6)
     axes.margins(x=0.01)
@@ -190,6 +198,8 @@ def _draw_series(axes: Axes, plot: Plot, theme: Theme) -> None:
             )
             floor = top
             highest += top
+        elif series.kind == "spot":
+            _spots(axes, series, xs, ys, theme)
         else:
             _line(axes, series, xs, ys, colour)
     if not plot.logarithmic:
@@ -211,6 +221,20 @@ def _line(axes: Axes, series: Series, xs: list[float], ys: list[float], colour: 
         drawstyle="steps-post" if series.kind == "step" else "default",
         label=plain_text(series.label),
     )
+
+
+def _spots(axes: Axes, series: Series, xs: list[float], ys: list[float], theme: Theme) -> None:
+    axes.scatter(xs, ys, color=theme.tones[series.tone], s=24, zorder=3)
+    for x, y in zip(xs, ys, strict=True):
+        axes.annotate(
+            plain_text(series.label),
+            xy=(x, y),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7.5,
+            color=theme.ink,
+        )
 
 
 def _drawable(value: float | None, *, positive: bool) -> float:

@@ -14,9 +14,12 @@ from rich.table import Table
 from penstock_contract.profile import Profile, ProfileError, load_profile, reference_names
 from penstock_lab.report import write_html
 from penstock_lab.simulate import outcome
-from penstock_lab.simulate.policies.registry import PolicyError, defaults, factory
+from penstock_lab.simulate.bout import ORACLE, STATIC, rows
+from penstock_lab.simulate.overview import report
+from penstock_lab.simulate.policies.registry import OURS, PolicyError, defaults, parameters, tuned_names
+from penstock_lab.simulate.row import Row
 from penstock_lab.simulate.score import Objectives
-from penstock_lab.simulate.study import ORACLE, STATIC, Row, Study, rows
+from penstock_lab.simulate.study import File, Study
 from penstock_lab.traces.errors import TraceError
 from penstock_lab.traces.source import FORMATS, Source
 
@@ -32,14 +35,25 @@ def _profile(_context: click.Context, _option: click.Parameter, value: str) -> P
 
 
 def _policies(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:
-    names = (*defaults(), STATIC, ORACLE) if value == _ALL else tuple(name.strip() for name in value.split(","))
+    names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
     for name in names:
-        if name not in (STATIC, ORACLE):
+        if name not in (_ALL, STATIC, ORACLE):
             try:
-                factory(name)
+                parameters(name)
             except PolicyError as error:
-                raise click.BadParameter(f"{error}, {STATIC}, {ORACLE}, {_ALL}") from error
-    return tuple(dict.fromkeys(names))
+                raise click.BadParameter(f"{error}; also {STATIC}, {ORACLE}, {_ALL}") from error
+    if not names:
+        raise click.BadParameter(f"name at least one policy, or {_ALL}")
+    return names
+
+
+def _meant(names: tuple[str, ...], rivals: str) -> tuple[str, ...]:
+    """`all` in full: ours, the oracle, the fewest that attain, and the first rivals at what was asked for."""
+    if _ALL not in names:
+        return names
+    plain = [name for name in defaults() if name != OURS] if rivals != "tuned" else []
+    tuned = tuned_names() if rivals != "defaults" else []
+    return tuple(dict.fromkeys([OURS, ORACLE, STATIC, *tuned, *plain, *(name for name in names if name != _ALL)]))
 
 
 @click.command()
@@ -62,7 +76,18 @@ def _policies(_context: click.Context, _option: click.Parameter, value: str) -> 
 )
 @click.option("--attainment", type=click.FloatRange(0, 1, min_open=True), default=0.99, show_default=True)
 @click.option(
-    "--policies", callback=_policies, default=_ALL, show_default=True, help="Names with commas between, or all."
+    "--policies",
+    callback=_policies,
+    default=_ALL,
+    show_default=True,
+    help="Names with commas between; NAME-tuned, static-N.",
+)
+@click.option(
+    "--rivals",
+    type=click.Choice(("both", "tuned", "defaults")),
+    default="both",
+    show_default=True,
+    help="Which parameters of the rivals `all` runs: upstream's, those of `tuned.json`, or both.",
 )
 @click.option("--startup", type=click.FloatRange(0), default=60.0, show_default=True, help="Mean start-up, seconds.")
 @click.option(
@@ -76,6 +101,7 @@ def _policies(_context: click.Context, _option: click.Parameter, value: str) -> 
 )
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--max-replicas", type=click.IntRange(1), default=200, show_default=True)
+@click.option("--price", type=click.FloatRange(0), default=1.0, show_default=True, help="Of an accelerator-hour.")
 @click.option("--processes", type=click.IntRange(1), default=None, help="At the same time.  [default: one per core]")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("out/simulate"), show_default=True
@@ -90,12 +116,14 @@ def simulate(  # noqa: PLR0917 - click hands the options over by name
     tpot: float,
     attainment: float,
     policies: tuple[str, ...],
+    rivals: str,
     startup: float,
     startup_cv: float,
     mean_replicas: float | None,
     rate_scale: float | None,
     seeds: int,
     max_replicas: int,
+    price: float,
     processes: int | None,
     out: Path,
 ) -> None:
@@ -111,24 +139,25 @@ def simulate(  # noqa: PLR0917 - click hands the options over by name
     except TraceError as error:
         raise click.UsageError(str(error)) from error
     study = Study(
-        trace=source,
+        trace=File(source),
         profile=profile,
         objectives=Objectives(ttft, tpot, attainment),
-        policies=policies,
+        policies=_meant(policies, rivals),
         seeds=seeds,
         startup_seconds=startup,
         startup_cv=startup_cv,
         max_replicas=max_replicas,
         mean_replicas=10.0 if rate_scale is None and mean_replicas is None else mean_replicas,
         rate_scale=rate_scale or 1.0,
+        price=price,
     )
     out.mkdir(parents=True, exist_ok=True)
     try:
         found = _perform(study, out, processes)
     except TraceError as error:
         raise click.ClickException(str(error)) from error
-    _show(found)
-    write_html(outcome.report(study, found), out / "report.html")
+    _show(found, attainment)
+    write_html(report(study, found), out / "report.html")
     click.echo(f"\nWritten to {out / 'result.json'} and {out / 'report.html'}. Simulated: no request was sent.")
 
 
@@ -137,22 +166,21 @@ def _perform(study: Study, out: Path, processes: int | None) -> list[Row]:
     about = outcome.meta(study, shlex.join(["penstock", *sys.argv[1:]]))
     path = out / "result.json"
     found = outcome.known(path, about)
-    done = frozenset((row.figures["policy"], row.figures["seed"]) for row in found)
     total = len(study.policies) * study.seeds
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("runs (the first one compiles)", total=total, completed=len(done))
-        for row in rows(study, done=done, processes=processes):
+        task = progress.add_task("runs (the first one compiles)", total=total, completed=len(found))
+        for row in rows(study, done=tuple(found), processes=processes):
             found.append(row)
             outcome.write(path, about, found)
             progress.advance(task)
     return found
 
 
-def _show(found: list[Row]) -> None:
+def _show(found: list[Row], attainment: float) -> None:
     shown = Table(box=None, pad_edge=False)
     for number, column in enumerate(outcome.COLUMNS):
         shown.add_column(column, justify="right" if number else "left", no_wrap=True)
-    for line in outcome.table(found):
+    for line in outcome.table(found, attainment):
         shown.add_row(*line)
-    Console(width=None if sys.stdout.isatty() else 120).print(shown)
+    Console(width=None if sys.stdout.isatty() else 160).print(shown)

@@ -1,4 +1,8 @@
-"""What a study leaves: `result.json`, written anew after every run, a table for the terminal, and a report."""
+"""What a study leaves: `result.json`, written anew after every run, and its table.
+
+A row of the table is a policy: means over the seeds, with 95 % bootstrap intervals from three seeds on. The ratios to
+the oracle, to the bound and to ours are of the same seed, so they are paired.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
-from penstock_lab.report import Fact, Plot, Report, Series, Table, Threshold
-from penstock_lab.report.model import Tone
-from penstock_lab.simulate.study import ORACLE, Row, Study
+from penstock_lab.simulate.interval import Interval, of_mean
+from penstock_lab.simulate.policies.registry import OURS
+from penstock_lab.simulate.row import Row
+from penstock_lab.simulate.study import Study
 
-TONES: tuple[Tone, ...] = ("blue", "orange", "green", "purple", "red", "grey")
 COLUMNS = (
-    "policy", "attainment", "worst 5 min", "TTFT p99", "TPOT p99", "GPU-hours", "/ oracle", "/ bound", "peak",
-    "turns/h", "failed",
+    "policy", "attainment", "worst 5 min", "TTFT p99", "TPOT p99", "GPU-hours", "/ oracle", "/ bound", "/ ours",
+    "peak", "turns/h", "failed",
 )  # fmt: skip
 
 
@@ -28,18 +31,13 @@ def meta(study: Study, command: str) -> dict[str, Any]:
         "versions": {"penstock": version("penstock"), "numpy": version("numpy"), "numba": version("numba")},
         "profile": study.profile.to_json(),
         "sla": asdict(study.objectives),
-        "trace": {
-            "file": study.trace.path.name,
-            "format": study.trace.format,
-            "start": study.trace.start,
-            "end": study.trace.end,
-        },
+        "trace": study.trace.about(),
         "startup_seconds": study.startup_seconds,
         "startup_cv": study.startup_cv,
         "mean_replicas": study.mean_replicas,
         "rate_scale": study.rate_scale,
         "max_replicas": study.max_replicas,
-        "tuned": study.tuned,
+        "price_per_gpu_hour": study.price,
     }
 
 
@@ -63,100 +61,56 @@ def known(path: Path, about: dict[str, Any]) -> list[Row]:
     return [Row(figures) for figures in found.get("runs", [])]
 
 
-def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Means over the seeds, a line per policy, best first: who attains, by GPU-hours; then the others."""
-    lines: list[tuple[str, ...]] = []
-    for name in dict.fromkeys(row.figures["policy"] for row in rows):
-        runs = [row.figures for row in rows if row.figures["policy"] == name]
-        hours = _mean(runs, "gpu_hours")
-        lines.append(
-            (
-                name,
-                _percent(_mean(runs, "attainment")),
-                _percent(min((one["worst_window_attainment"] or 0.0) for one in runs)),
-                _number(_mean(runs, "ttft_p99_seconds"), "{:.2f} s"),
-                _number(_mean(runs, "tpot_p99_seconds"), "{:.3f} s"),
-                _number(hours, "{:.1f}"),
-                _ratio(runs, "oracle_gpu_hours"),
-                _ratio(runs, "lower_bound_gpu_hours"),
-                str(max(one["peak_replicas"] for one in runs)),
-                _number(_mean(runs, "reversals_per_hour"), "{:.1f}"),
-                str(sum(one["failed"] for one in runs)),
-            )
-        )
-    return lines
+def names(rows: Sequence[Row], attainment: float) -> list[str]:
+    """The policies: who attains first, by GPU-hours; then the others, by attainment."""
+
+    def order(name: str) -> tuple[bool, float]:
+        runs = _of(rows, name)
+        reached, hours = _mean(runs, "attainment"), _mean(runs, "gpu_hours")
+        misses = reached is None or reached.mean < attainment
+        return misses, -(reached.mean if reached else 0.0) if misses else (hours.mean if hours else 0.0)
+
+    return sorted(dict.fromkeys(row.figures["policy"] for row in rows), key=order)
 
 
-def report(study: Study, rows: Sequence[Row]) -> Report:
-    """The page: what was asked for and what each policy made of it."""
-    shown = [row for row in rows if row.points]
-    tones = {row.figures["policy"]: TONES[number % len(TONES)] for number, row in enumerate(shown)}
-    any_run = rows[0].figures if rows else {}
-    plots = []
-    if shown:
-        plots = [
-            Plot(
-                "Offered load",
-                "requests/s",
-                [Series("offered", [(point[0], point[3]) for point in shown[0].points], tone="grey")],
-            ),
-            Plot(
-                "Replicas asked for",
-                "replicas",
-                [
-                    Series(
-                        row.figures["policy"], [(point[0], point[1]) for point in row.points], "step", _tone(tones, row)
-                    )
-                    for row in shown
-                ],
-            ),
-            Plot(
-                "Time to first token, 99th percentile of each minute",
-                "s",
-                [Series(row.figures["policy"], row.latency, tone=_tone(tones, row)) for row in shown],
-                thresholds=[Threshold("objective", study.objectives.ttft_seconds)],
-                logarithmic=True,
-            ),
-        ]
-    return Report(
-        title=f"Simulation of {study.trace.path.name}",
-        lead=(
-            f"{any_run.get('requests', 0):,} requests on replicas like {study.profile.name}; start-up "
-            f"{study.startup_seconds:g} s; {study.seeds} seeds; "
-            f"objectives: TTFT {study.objectives.ttft_seconds:g} s and TPOT {study.objectives.tpot_seconds:g} s "
-            f"for {study.objectives.attainment:.1%} of the feasible requests."
-        ),
-        banner="SIMULATED: no request was sent; times come from the profile's step model",
-        facts=[
-            Fact(_number(any_run.get("lower_bound_gpu_hours"), "{:.1f}"), "GPU-hours, fluid lower bound"),
-            Fact(_number(any_run.get("oracle_gpu_hours"), "{:.1f}"), "GPU-hours, clairvoyant plan"),
-            Fact(_percent(any_run.get("infeasible")), "of requests no idle replica serves in time: left out"),
-        ],
-        plots=plots,
-        tables=[
-            Table("Policies", COLUMNS, table(rows), note="Means over the seeds; the worst window is the worst seed's.")
-        ],
-        data={"runs": [row.figures for row in rows]},
+def table(rows: Sequence[Row], attainment: float) -> list[tuple[str, ...]]:
+    """A line per policy, in the order of `names`."""
+    ours = {run["seed"]: run for run in _of(rows, OURS)}
+    return [_line(name, _of(rows, name), ours) for name in names(rows, attainment)]
+
+
+def _line(name: str, runs: Sequence[dict[str, Any]], ours: dict[int, dict[str, Any]]) -> tuple[str, ...]:
+    paired = [run | {"ours": ours.get(run["seed"], {}).get("gpu_hours")} for run in runs]
+    return (
+        name,
+        text(_mean(runs, "attainment"), ".2%"),
+        text(Interval(min((run["worst_window_attainment"] or 0.0) for run in runs)), ".2%"),
+        text(_mean(runs, "ttft_p99_seconds"), ".2f", " s", plain=True),
+        text(_mean(runs, "tpot_p99_seconds"), ".3f", " s", plain=True),
+        text(_mean(runs, "gpu_hours"), ".1f", plain=True),
+        text(_ratio(paired, "oracle_gpu_hours"), ".2f"),
+        text(_ratio(paired, "lower_bound_gpu_hours"), ".2f", plain=True),
+        text(_ratio(paired, "ours"), ".2f"),
+        str(max(run["peak_replicas"] for run in runs)),
+        text(_mean(runs, "reversals_per_hour"), ".1f", plain=True),
+        str(sum(run["failed"] for run in runs)),
     )
 
 
-def _tone(tones: dict[str, Tone], row: Row) -> Tone:
-    return "grey" if row.figures["policy"] == ORACLE else tones[row.figures["policy"]]
+def text(value: Interval | None, form: str, unit: str = "", *, plain: bool = False) -> str:
+    """A figure as it is shown; `plain` leaves the interval out."""
+    if value is None:
+        return "-"
+    return (format(value.mean, form) if plain else value.text(form)) + unit
 
 
-def _mean(runs: Sequence[dict[str, Any]], key: str) -> float | None:
-    values = [one[key] for one in runs if one[key] is not None]
-    return mean(values) if values else None
+def _of(rows: Sequence[Row], name: str) -> list[dict[str, Any]]:
+    return [row.figures for row in rows if row.figures["policy"] == name]
 
 
-def _ratio(runs: Sequence[dict[str, Any]], key: str) -> str:
-    ratios = [one["gpu_hours"] / one[key] for one in runs if one[key]]
-    return f"{mean(ratios):.2f}" if ratios else "-"
+def _mean(runs: Sequence[dict[str, Any]], key: str) -> Interval | None:
+    return of_mean([run[key] for run in runs if run[key] is not None])
 
 
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}"
+def _ratio(runs: Sequence[dict[str, Any]], key: str) -> Interval | None:
+    return of_mean([run["gpu_hours"] / run[key] for run in runs if run[key]])

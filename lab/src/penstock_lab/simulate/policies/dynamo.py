@@ -122,7 +122,7 @@ class Dynamo:
 
     period_seconds = 5.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "tighten": (0.3, 0.4, 0.5, 0.6, 0.75, 1.0),
+        "tighten": (0.1, 0.2, 0.3, 0.45, 0.65, 1.0),
         "sensitivity": (0.4, 0.6, 0.8),
     }
 

@@ -1,237 +1,54 @@
-"""Every policy by its name: at upstream's defaults, or with parameters that were tuned.
+"""Every policy by its name: `hpa` at upstream's defaults, `hpa-tuned` with parameters that were tuned, `static-12`.
 
 Tuned values are committed beside this file in `tuned.json`: policy -> parameter -> value, parameters of the policy's
-`GRID`. One setting holds for all traces. A target in requests per replica is tuned as a `share` of the sequences that a
-replica runs, so that it means the same on another accelerator. What has no parameters (a fixed count, ours) is the same
-tuned or not.
+grid. One setting holds for all traces. What has no parameters is there under its plain name only, and ours too: it runs
+with what ships.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib import resources
-from types import MappingProxyType
-from typing import Any
 
 from penstock_contract.profile import Profile
-from penstock_lab.simulate.policies.aibrix import AibrixKpa, Apa, Source
 from penstock_lab.simulate.policies.base import Bounds, Policy
-from penstock_lab.simulate.policies.dynamo import Dynamo, Sla, Target
-from penstock_lab.simulate.policies.hpa import Behaviour, HorizontalPodAutoscaler, Metric, running_only, saturation
-from penstock_lab.simulate.policies.keda import Keda
-from penstock_lab.simulate.policies.kpa import Decider, Kpa
-from penstock_lab.simulate.policies.kthena import Behaviour as KthenaBehaviour
-from penstock_lab.simulate.policies.kthena import Kthena
-from penstock_lab.simulate.policies.penstock import Penstock
-from penstock_lab.simulate.policies.ray_serve import RayServe
-from penstock_lab.simulate.policies.skyserve import SkyServe
+from penstock_lab.simulate.policies.catalog import ENTRIES, Case, Entry, Settings
 from penstock_lab.simulate.policies.static import Static
-from penstock_lab.simulate.policies.wva import Wva
-from penstock_lab.simulate.policies.wva1 import WvaV1
-from penstock_lab.simulate.policies.wva_queueing import WvaQueueing
 from penstock_lab.simulate.score import Objectives
-from penstock_operator.core.scaling import Policy as Terms
 
+OURS = "penstock"
+TUNED = "-tuned"
 _STATIC = re.compile(r"static-(\d+)")
 _TUNED_FILE = "tuned.json"
-Settings = Mapping[str, float]
-Factory = Callable[[Profile, Objectives, int, int, bool], Policy]
+NAMES = tuple(ENTRIES)
+_FIRST = (OURS, "hpa", "keda", "kpa", "wva-v2", "dynamo-sla", "aibrix-apa")
 
 
 class PolicyError(ValueError):
     """A policy is unknown, or has no tuned values; the message names what there is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """What a policy is made for.
-
-    Attributes:
-        name: that it has in results.
-        profile: one replica.
-        objectives: of the SLA.
-        bounds: least and most replicas.
-        settings: parameters in place of defaults, by name.
-    """
-
-    name: str
-    profile: Profile
-    objectives: Objectives
-    bounds: Bounds
-    settings: Settings
-
-    def requests(self, default: float) -> float:
-        """A target in requests per replica, from its share."""
-        share = self.settings.get("share")
-        return default if share is None else max(1.0, share * self.profile.max_num_seqs)
-
-    def behaviour(self) -> Behaviour:
-        """Of an HPA."""
-        return Behaviour(**_only(self.settings, "stabilization_seconds"))
-
-
-def _only(settings: Settings, *names: str) -> dict[str, Any]:
-    return {name: settings[name] for name in names if name in settings}
-
-
-def _hpa(case: Case) -> Policy:
-    return HorizontalPodAutoscaler(
-        target=case.requests(16.0), bounds=case.bounds, behaviour=case.behaviour(), name=case.name
-    )
-
-
-def _keda(case: Case) -> Policy:
-    return Keda(bounds=case.bounds, behaviour=case.behaviour(), name=case.name, **_only(case.settings, "target"))
-
-
-def _keda_epp(case: Case) -> Policy:
-    metrics = [
-        Metric(saturation(case.profile.kv_tokens), 0.7, average=False),
-        Metric(running_only, case.requests(16.0)),
-    ]
-    return Keda(metrics=metrics, bounds=case.bounds, behaviour=case.behaviour(), name=case.name)
-
-
-def _kpa(case: Case) -> Policy:
-    spec = Decider(target=case.requests(70.0), **_only(case.settings, "stable_seconds"))
-    return Kpa(spec=spec, bounds=case.bounds, name=case.name)
-
-
-def _wva(case: Case) -> Policy:
-    return Wva(profile=case.profile, bounds=case.bounds, name=case.name, **_only(case.settings, *Wva.GRID))
-
-
-def _wva_v1(case: Case) -> Policy:
-    return WvaV1(profile=case.profile, bounds=case.bounds, name=case.name, **_only(case.settings, *WvaV1.GRID))
-
-
-def _wva_queueing(case: Case) -> Policy:
-    tighten = case.settings.get("tighten", 1.0)
-    return WvaQueueing(
-        profile=case.profile,
-        ttft=case.objectives.ttft_seconds * tighten,
-        itl=case.objectives.tpot_seconds * tighten,
-        bounds=case.bounds,
-        name=case.name,
-        **_only(case.settings, "stabilization_seconds"),
-    )
-
-
-def _dynamo(target: Target, *, throughput: bool) -> Callable[[Case], Policy]:
-    def make(case: Case) -> Policy:
-        tighten = case.settings.get("tighten", 1.0)
-        sla = Sla(
-            ttft=case.objectives.ttft_seconds * tighten,
-            itl=case.objectives.tpot_seconds * tighten,
-            **_only(case.settings, "sensitivity"),
-        )
-        return Dynamo(
-            profile=case.profile, sla=sla, target=target, throughput=throughput, bounds=case.bounds, name=case.name
-        )
-
-    return make
-
-
-def _apa(*, shipped: bool) -> Callable[[Case], Policy]:
-    def make(case: Case) -> Policy:
-        return Apa(
-            profile=case.profile,
-            shipped=shipped,
-            bounds=case.bounds,
-            name=case.name,
-            **_aibrix(case),
-            **_only(case.settings, "window_seconds"),
-        )
-
-    return make
-
-
-def _aibrix_kpa(*, shipped: bool) -> Callable[[Case], Policy]:
-    def make(case: Case) -> Policy:
-        return AibrixKpa(
-            profile=case.profile,
-            shipped=shipped,
-            bounds=case.bounds,
-            name=case.name,
-            **_aibrix(case),
-            **_only(case.settings, "stable_seconds"),
-        )
-
-    return make
-
-
-def _aibrix(case: Case) -> dict[str, Any]:
-    """Tuned it scales on requests: a share of the cache says too little where the cache is large."""
-    if "share" not in case.settings:
-        return {}
-    return {"source": Source.REQUESTS, "target": case.requests(0.0)}
-
-
-def _kthena(case: Case) -> Policy:
-    behaviour = KthenaBehaviour(**_only(case.settings, "stabilization_seconds"))
-    return Kthena(target=case.requests(16.0), behaviour=behaviour, bounds=case.bounds, name=case.name)
-
-
-def _ray(case: Case) -> Policy:
-    return RayServe(
-        target=case.requests(2.0), bounds=case.bounds, name=case.name, **_only(case.settings, "down_seconds")
-    )
-
-
-def _sky(case: Case) -> Policy:
-    return SkyServe(bounds=case.bounds, name=case.name, **case.settings)
-
-
-def _penstock(case: Case) -> Policy:
-    terms = Terms(
-        min_replicas=case.bounds.minimum,
-        max_replicas=case.bounds.maximum,
-        tpot_seconds=case.objectives.tpot_seconds,
-        max_sequences=case.profile.max_num_seqs,
-    )
-    return Penstock(terms)
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    make: Callable[[Case], Policy]
-    grid: Mapping[str, Sequence[float]]
-
-
-_ENTRIES: Mapping[str, _Entry] = MappingProxyType(
-    {
-        "penstock": _Entry(_penstock, {}),
-        "hpa": _Entry(_hpa, HorizontalPodAutoscaler.GRID),
-        "keda": _Entry(_keda, Keda.GRID),
-        "kpa": _Entry(_kpa, Kpa.GRID),
-        "wva-v2": _Entry(_wva, Wva.GRID),
-        "dynamo-sla": _Entry(_dynamo(Target.SLA, throughput=True), Dynamo.GRID),
-        "aibrix-apa": _Entry(_apa(shipped=False), Apa.GRID),
-        "aibrix-apa-shipped": _Entry(_apa(shipped=True), Apa.GRID),
-        "keda-epp": _Entry(_keda_epp, HorizontalPodAutoscaler.GRID),
-        "wva-v1": _Entry(_wva_v1, WvaV1.GRID),
-        "wva-queueing": _Entry(_wva_queueing, WvaQueueing.GRID),
-        "dynamo-load": _Entry(_dynamo(Target.SLA, throughput=False), Dynamo.GRID),
-        "dynamo-throughput": _Entry(_dynamo(Target.OFF, throughput=True), {"tighten": Dynamo.GRID["tighten"]}),
-        "dynamo-easy": _Entry(_dynamo(Target.THROUGHPUT, throughput=False), {}),
-        "dynamo-easy-latency": _Entry(_dynamo(Target.LATENCY, throughput=False), {}),
-        "aibrix-kpa": _Entry(_aibrix_kpa(shipped=False), AibrixKpa.GRID),
-        "aibrix-kpa-shipped": _Entry(_aibrix_kpa(shipped=True), AibrixKpa.GRID),
-        "kthena": _Entry(_kthena, Kthena.GRID),
-        "ray-serve": _Entry(_ray, RayServe.GRID),
-        "skyserve": _Entry(_sky, SkyServe.GRID),
-    }
-)
-NAMES = tuple(_ENTRIES)
-_FIRST = ("hpa", "keda", "kpa", "wva-v2", "dynamo-sla", "aibrix-apa", "penstock")
-
-
 def defaults() -> list[str]:
-    """What `--policies all` runs beside the fixed count and the oracle, in the order of tables."""
+    """Those of the first comparison, ours first, in the order of tables; without the fixed count and the oracle."""
     return list(_FIRST)
+
+
+def tuned_names() -> list[str]:
+    """The tuned ones of the first comparison: those that were tuned."""
+    known = every_tuned()
+    return [name + TUNED for name in _FIRST if name + TUNED in known]
+
+
+def every_tuned() -> list[str]:
+    """All that were tuned."""
+    return [name + TUNED for name in _tuned()]
+
+
+def is_tuned(name: str) -> bool:
+    """Whether a name asks for tuned parameters."""
+    return name.endswith(TUNED)
 
 
 def grid(name: str) -> Mapping[str, Sequence[float]]:
@@ -239,19 +56,22 @@ def grid(name: str) -> Mapping[str, Sequence[float]]:
     return {} if _STATIC.fullmatch(name) else _entry(name).grid
 
 
-def factory(name: str) -> Factory:
-    """How to make a policy: (profile, objectives, minimum, maximum, tuned).
+def parameters(name: str) -> Settings:
+    """What a policy is set to beside its defaults.
 
     Raises:
-        PolicyError: there is none of that name.
+        PolicyError: there is none of that name, or no tuned value for it.
     """
-    if not _STATIC.fullmatch(name):
-        _entry(name)
-
-    def make(profile: Profile, objectives: Objectives, minimum: int, maximum: int, tuned: bool) -> Policy:
-        return build(name, profile=profile, objectives=objectives, minimum=minimum, maximum=maximum, tuned=tuned)
-
-    return make
+    if _STATIC.fullmatch(name):
+        return {}
+    base = name.removesuffix(TUNED)
+    _entry(base)
+    if base == name:
+        return {}
+    known = _tuned()
+    if base not in known:
+        raise PolicyError(f"{base} has no tuned values in {_TUNED_FILE}; run it with its defaults, or tune it first")
+    return known[base]
 
 
 def build(
@@ -261,18 +81,16 @@ def build(
     objectives: Objectives,
     minimum: int,
     maximum: int,
-    tuned: bool = False,
     settings: Settings | None = None,
 ) -> Policy:
     """A policy.
 
     Args:
-        name: of NAMES, or `static-N`.
+        name: of NAMES, one of them with `-tuned` behind it, or `static-N`.
         profile: one replica.
         objectives: of the SLA.
         minimum: least replicas.
         maximum: most replicas.
-        tuned: with the committed tuned values.
         settings: parameters of its grid, in place of tuned or default ones: what a tuner tries.
 
     Raises:
@@ -281,31 +99,20 @@ def build(
     bounds = Bounds(minimum, maximum)
     if fixed := _STATIC.fullmatch(name):
         return Static(bounds.clamp(int(fixed[1])))
-    entry = _entry(name)
-    if settings is None:
-        settings = tuned_settings(name) if tuned else {}
-    if unknown := sorted(set(settings) - set(entry.grid)):
+    chosen = parameters(name) if settings is None else settings
+    entry = _entry(name.removesuffix(TUNED))
+    if unknown := sorted(set(chosen) - set(entry.grid)):
         known = ", ".join(entry.grid) or "none"
         raise PolicyError(f"{name} has no parameter {', '.join(unknown)}; there are: {known}")
-    return entry.make(Case(name, profile, objectives, bounds, settings))
+    return entry.make(Case(name, profile, objectives, bounds, chosen))
 
 
-def tuned_settings(name: str) -> Settings:
-    """The committed tuned parameters of a policy; empty for one that has none to tune.
-
-    Raises:
-        PolicyError: it has parameters, but was not tuned.
-    """
-    if not _entry(name).grid:
-        return {}
+def _tuned() -> dict[str, Settings]:
     file = resources.files(__package__) / _TUNED_FILE
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if name not in known:
-        raise PolicyError(f"{name} has no tuned values in {_TUNED_FILE}; run it with its defaults, or tune it first")
-    return dict(known[name])
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
-def _entry(name: str) -> _Entry:
-    if name not in _ENTRIES:
-        raise PolicyError(f"no policy {name}; there are {', '.join(NAMES)}, static-N")
-    return _ENTRIES[name]
+def _entry(name: str) -> Entry:
+    if name not in ENTRIES:
+        raise PolicyError(f"no policy {name}; there are {', '.join(NAMES)}, static-N; NAME{TUNED} is tuned")
+    return ENTRIES[name]

@@ -124,7 +124,7 @@ class Wva:
 
     period_seconds = 15.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "up": (0.1, 0.15, 0.2, 0.3, 0.5, 0.85),
+        "up": (0.03, 0.06, 0.1, 0.2, 0.4, 0.85),
         "stabilization_seconds": (0.0, 240.0, 600.0),
     }
 

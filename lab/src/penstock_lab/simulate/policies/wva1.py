@@ -49,7 +49,7 @@ class WvaV1:
 
     period_seconds = 15.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "kv": (0.15, 0.2, 0.25, 0.35, 0.5, 0.8),
+        "kv": (0.05, 0.1, 0.2, 0.35, 0.5, 0.8),
         "stabilization_seconds": (0.0, 240.0, 600.0),
     }
 

@@ -99,7 +99,7 @@ class WvaQueueing:
 
     period_seconds = 15.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "tighten": (0.3, 0.4, 0.5, 0.6, 0.75, 1.0),
+        "tighten": (0.1, 0.2, 0.3, 0.45, 0.65, 1.0),
         "stabilization_seconds": (0.0, 240.0, 600.0),
     }
 

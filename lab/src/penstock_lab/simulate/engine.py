@@ -14,16 +14,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from penstock_contract.names import TPOT_MIN_TOKENS
+from penstock_lab.simulate.compiled import compiled, inlined
 from penstock_lab.simulate.queues import append, prepend, rise, sink, take
 from penstock_lab.simulate.state import NOBODY, Arrays, Counter
 
 LAZY, CUT, STEPWISE = 0, 1, 2
 _QUANTUM_SECONDS = 0.02
 _PACED_FROM = int(TPOT_MIN_TOKENS)
-_inlined = njit(cache=True, forceinline=True)  # passing the arrays costs more than most functions do
 _STEPS, _SECONDS = int(Counter.STEPS), int(Counter.STEP_SECONDS)
 _SUM_B, _SUM_S = int(Counter.DECODE_SEQUENCE_STEPS), int(Counter.KV_TOKEN_STEPS)
 _SUM_P, _SUM_PLEN = int(Counter.PREFILL_TOKENS), int(Counter.PREFILL_TOKEN_LENGTH)
@@ -32,7 +31,7 @@ _GENERATED, _ARRIVED = int(Counter.GENERATED_TOKENS), int(Counter.ARRIVED)
 _FINISHED, _PREEMPTED = int(Counter.FINISHED), int(Counter.PREEMPTIONS)
 
 
-@_inlined
+@inlined
 def _remove(a: Arrays, slot: int, place: int) -> int:
     """Take a decoding request out of the heap of its replica."""
     keys, requests = a.heap_key[slot], a.heap_request[slot]
@@ -45,7 +44,7 @@ def _remove(a: Arrays, slot: int, place: int) -> int:
     return int(request)
 
 
-@_inlined
+@inlined
 def _judge(a: Arrays, request: int, at: float) -> None:
     """Count an ended request as the gateways do: a failed one misses every objective."""
     answered = at < math.inf
@@ -57,17 +56,18 @@ def _judge(a: Arrays, request: int, at: float) -> None:
         a.judged[1, 1 if slow or not answered else 0] += 1
 
 
-@_inlined
+@inlined
 def _end(a: Arrays, slot: int, request: int, at: float) -> None:
     a.finish[request] = at
     _judge(a, request, at)
     a.ended[a.ended_count[0]] = request
     a.ended_count[0] += 1
+    a.ended_count[1] += a.generated[request]
     if slot != NOBODY:
         a.counters[slot, _FINISHED] += 1
 
 
-@_inlined
+@inlined
 def _finish_due(a: Arrays, slot: int, at: float) -> None:
     """End the requests whose last token came with the present iteration."""
     while a.decoding[slot] and a.heap_key[slot, 0] <= a.iteration[slot]:
@@ -77,7 +77,7 @@ def _finish_due(a: Arrays, slot: int, at: float) -> None:
         _end(a, slot, request, at)
 
 
-@_inlined
+@inlined
 def _pull(a: Arrays, slot: int) -> None:
     """Take from the central queue what the replica may be handed; nothing that arrives after its clock."""
     while (
@@ -90,7 +90,7 @@ def _pull(a: Arrays, slot: int) -> None:
         a.counters[slot, _ARRIVED] += 1
 
 
-@_inlined
+@inlined
 def _admit(a: Arrays, slot: int, now: float) -> None:
     """Move waiting requests into prefill while a sequence slot and KV for their tokens are free."""
     queue, prefill = a.queue[slot], a.prefill[slot]
@@ -117,7 +117,7 @@ def _admit(a: Arrays, slot: int, now: float) -> None:
         append(prefill, a.following, request)
 
 
-@_inlined
+@inlined
 def _mixed_step(a: Arrays, slot: int) -> None:
     """One step that computes prompt tokens beside the decoding sequences."""
     prefill, row, c = a.prefill[slot], a.counters[slot], a.coefficients
@@ -153,7 +153,7 @@ def _mixed_step(a: Arrays, slot: int) -> None:
         _begin_decoding(a, slot, take(prefill, a.following))
 
 
-@_inlined
+@inlined
 def _begin_decoding(a: Arrays, slot: int, request: int) -> None:
     """The end of a prompt's prefill gives its next token."""
     now = a.clock[slot]
@@ -174,7 +174,7 @@ def _begin_decoding(a: Arrays, slot: int, request: int) -> None:
     a.context[slot] += a.prompt[request] + a.generated[request]
 
 
-@_inlined
+@inlined
 def _steps_until(base: float, growth: float, seconds: float) -> int:
     """Least k with k*base + growth*k(k-1)/2 >= seconds, at least 1."""
     if growth <= 0:
@@ -190,7 +190,7 @@ def _steps_until(base: float, growth: float, seconds: float) -> int:
     return int(whole)
 
 
-@_inlined
+@inlined
 def _decode_run(a: Arrays, slot: int, until: float, how: int) -> bool:
     """Pure decode steps until one finishes, the cache is full, or `until` is reached; False when nothing was done."""
     c, row = a.coefficients, a.counters[slot]
@@ -219,7 +219,7 @@ def _decode_run(a: Arrays, slot: int, until: float, how: int) -> bool:
     return True
 
 
-@_inlined
+@inlined
 def _preempt(a: Arrays, slot: int) -> None:
     """Send the youngest sequences back while the cache could not take the next step."""
     while a.decoding[slot] > 1 and a.context[slot] + a.reserved[slot] + a.decoding[slot] > a.limits[0]:
@@ -235,7 +235,7 @@ def _preempt(a: Arrays, slot: int) -> None:
         prepend(a.queue[slot], a.following, request)
 
 
-@njit(cache=True)
+@compiled
 def advance(a: Arrays, slot: int, until: float, how: int) -> None:
     """Let one replica work until its clock is at `until` or later, or until it has nothing to do.
 
@@ -260,12 +260,12 @@ def advance(a: Arrays, slot: int, until: float, how: int) -> None:
             return
 
 
-@_inlined
+@inlined
 def _hand_out(a: Arrays, now: float, prompt_weight: float, mean_output: float) -> None:
     """Give the central queue to the replicas that may take more, each time to the one with the least work."""
     while a.central[2]:
-        chosen, least = NOBODY, math.inf
-        for slot in range(len(a.accepts)):
+        chosen, least = int(NOBODY), math.inf
+        for slot in range(a.span[0]):
             if not a.accepts[slot]:
                 continue
             sequences = a.queue[slot, 2] + a.prefill[slot, 2] + a.decoding[slot]
@@ -278,22 +278,22 @@ def _hand_out(a: Arrays, now: float, prompt_weight: float, mean_output: float) -
             return
         if a.clock[chosen] < now:
             if a.queue[chosen, 2] or a.prefill[chosen, 2] or a.decoding[chosen]:
-                advance(a, chosen, now, CUT)  # it may have taken from the central queue itself
+                advance(a, chosen, now, int(CUT))  # it may have taken from the central queue itself
                 continue
             a.clock[chosen] = now
         append(a.queue[chosen], a.following, take(a.central, a.following))
         a.counters[chosen, _ARRIVED] += 1
 
 
-@_inlined
+@inlined
 def _all(a: Arrays, until: float, how: int) -> None:
-    for slot in range(len(a.accepts)):
+    for slot in range(a.span[0]):
         idle = not (a.decoding[slot] or a.prefill[slot, 2] or a.queue[slot, 2])
         if a.clock[slot] < until and not idle and (how != LAZY or a.run_end[slot] <= until):
             advance(a, slot, until, how)
 
 
-@njit(cache=True)
+@compiled
 def run(a: Arrays, now: float, until: float, prompt_weight: float = 0.25, mean_output: float = 100.0) -> None:
     """Let the world go from `now` to `until`: arrivals are queued, handed to replicas, and worked on.
 
@@ -313,13 +313,13 @@ def run(a: Arrays, now: float, until: float, prompt_weight: float = 0.25, mean_o
         then = min(coming, until)
         if a.central[2]:
             then = min(then, now + _QUANTUM_SECONDS)
-        _all(a, then, LAZY)
+        _all(a, then, int(LAZY))
         now = then
         while a.central[3] < len(a.arrival) and a.arrival[a.central[3]] <= now < until:
             append(a.central, a.following, a.central[3])
             a.central[3] += 1
         _hand_out(a, now, prompt_weight, mean_output)
-    _all(a, until, CUT)
+    _all(a, until, int(CUT))
 
 
 def give_up(a: Arrays, before: float) -> int:

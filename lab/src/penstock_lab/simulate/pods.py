@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 import numpy as np
 
@@ -27,6 +28,7 @@ class Pod:
         created: by the Deployment.
         startup_seconds: scheduled to ready, drawn beforehand.
         scheduled: bound to a node; it holds accelerators from here.
+        loading: since when, if its container had to start again; None = since it was scheduled.
         ready: serves.
         draining: marked as leaving.
         deleted: gone.
@@ -37,10 +39,17 @@ class Pod:
     created: float
     startup_seconds: float
     scheduled: float | None = None
+    loading: float | None = None
     ready: float | None = None
     draining: float | None = None
     deleted: float | None = None
     slot: int = NOBODY
+
+    @property
+    def due(self) -> float:
+        """When it becomes ready; infinite before it is scheduled."""
+        since = self.scheduled if self.loading is None else self.loading
+        return math.inf if since is None else since + self.startup_seconds
 
 
 class Pods:
@@ -68,11 +77,13 @@ class Pods:
         """
         self.replicas = 0
         self.killed = 0
+        self.full = False
+        self.hang = False
         self.all: list[Pod] = []
         self._startups: list[float] = []
         self._live: list[Pod] = []
         self._fleet = fleet
-        self._slots = list(range(len(fleet.accepts) - 1, -1, -1))
+        self._slots = list(range(len(fleet.accepts)))  # a heap: low ones first, so that few are looked through
         self._most = most_scheduled
         self._timeout = drain_timeout_seconds
         self._dice = np.random.default_rng(seed)
@@ -109,21 +120,21 @@ class Pods:
 
     def next_event(self) -> float:
         """Time at which the next pod becomes ready; infinite when none starts."""
-        loading = (pod for pod in self._live if pod.ready is None and pod.scheduled is not None)
-        return min(
-            (pod.scheduled + pod.startup_seconds for pod in loading if pod.scheduled is not None), default=math.inf
-        )
+        if self.hang:
+            return math.inf
+        return min((pod.due for pod in self._live if pod.ready is None), default=math.inf)
 
     def settle(self, now: float) -> None:
         """Schedule what fits and open what has loaded."""
         holding = sum(pod.scheduled is not None for pod in self._live)
         for pod in self._live:
-            if pod.scheduled is None and (self._most is None or holding < self._most):
+            if pod.scheduled is None and not self.full and (self._most is None or holding < self._most):
                 pod.scheduled, holding = now, holding + 1
-            if pod.ready is None and pod.scheduled is not None and pod.scheduled + pod.startup_seconds <= now:
-                pod.ready, pod.slot = now, self._slots.pop()
+            if pod.ready is None and pod.due <= now and not self.hang:
+                pod.ready, pod.slot = now, heappop(self._slots)
                 open_slot(self._fleet, pod.slot, now)
-                if pod.startup_seconds > 0:
+                self._fleet.accepts[pod.slot] = pod.draining is None
+                if pod.startup_seconds > 0 and pod.loading is None:
                     insort(self._startups, now - pod.created)
 
     def steer(self, wanted: int, now: float) -> None:
@@ -140,6 +151,21 @@ class Pods:
         self.replicas = step.replicas
         self._create(now)
         self.settle(now)
+
+    def crash(self, count: int, now: float) -> list[Pod]:
+        """The containers of the first so many serving pods start again; what they had is lost. Returns the pods."""
+        struck = self.ready[:count]
+        for pod in struck:
+            self._empty(pod)
+            pod.ready, pod.loading, pod.startup_seconds = None, now, self._draw()
+        return struck
+
+    def lose(self, count: int, now: float) -> None:
+        """A node goes with the first so many serving pods, and what they had."""
+        for pod in self.ready[:count]:
+            self._empty(pod)
+            pod.deleted = now
+            self._live.remove(pod)
 
     def accelerator_seconds(self, until: float, accelerators: int) -> float:
         """Accelerators times seconds from scheduled to deleted, up to a time."""
@@ -169,13 +195,22 @@ class Pods:
         pod.deleted = now
         self._live.remove(pod)
         if pod.slot != NOBODY:
-            self._fleet.accepts[pod.slot] = False
-            self.killed += engine.kill(self._fleet, pod.slot)
-            self._slots.append(pod.slot)
+            self.killed += self._empty(pod)
+
+    def _empty(self, pod: Pod) -> int:
+        """Free the slot of a pod; the requests that were in it have failed."""
+        self._fleet.accepts[pod.slot] = False
+        lost = engine.kill(self._fleet, pod.slot)
+        heappush(self._slots, pod.slot)
+        pod.slot = NOBODY
+        self._fleet.span[0] = max((one.slot + 1 for one in self._live), default=0)
+        return lost
+
+    def _draw(self) -> float:
+        return 0.0 if self._mu is None else float(self._dice.lognormal(self._mu, self._sigma))
 
     def _create(self, now: float) -> None:
         while len(self._live) < self.replicas:
-            startup = 0.0 if self._mu is None else float(self._dice.lognormal(self._mu, self._sigma))
-            pod = Pod(number=len(self.all) + 1, created=now, startup_seconds=startup)
+            pod = Pod(number=len(self.all) + 1, created=now, startup_seconds=self._draw())
             self.all.append(pod)
             self._live.append(pod)

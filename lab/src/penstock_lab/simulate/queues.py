@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
+from penstock_lab.simulate.compiled import compiled, inlined
 from penstock_lab.simulate.state import NOBODY
 
-_inlined = njit(cache=True, forceinline=True)
 
-
-@njit(cache=True)
+@compiled
 def append(row: Any, following: Any, request: int) -> None:
     """Put a request at the end of a list."""
     following[request] = NOBODY
@@ -27,7 +24,7 @@ def append(row: Any, following: Any, request: int) -> None:
     row[2] += 1
 
 
-@_inlined
+@inlined
 def prepend(row: Any, following: Any, request: int) -> None:
     """Put a request at the head of a list."""
     following[request] = row[0] if row[2] else NOBODY
@@ -37,7 +34,7 @@ def prepend(row: Any, following: Any, request: int) -> None:
     row[2] += 1
 
 
-@njit(cache=True)
+@compiled
 def take(row: Any, following: Any) -> int:
     """The head of a list, taken off."""
     request = row[0]
@@ -48,7 +45,7 @@ def take(row: Any, following: Any) -> int:
     return int(request)
 
 
-@_inlined
+@inlined
 def rise(keys: Any, requests: Any, place: int) -> None:
     """Move an element of a heap up to its place."""
     while place > 0:
@@ -60,7 +57,7 @@ def rise(keys: Any, requests: Any, place: int) -> None:
         place = above
 
 
-@_inlined
+@inlined
 def sink(keys: Any, requests: Any, place: int, size: int) -> None:
     """Move an element of a heap down to its place."""
     while True:

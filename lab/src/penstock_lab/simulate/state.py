@@ -122,8 +122,10 @@ class Arrays(NamedTuple):
         queue, prefill: [slots, 3] head, tail, length.
         heap_key, heap_request: [slots, sequences] binary heaps of the decoding requests.
         counters: [slots, len(Counter)].
+        span: slots from this one on are empty; one number.
         central: head, tail, length of the central queue, then the next arrival.
         ended: requests in the order of their end; the first `ended_count[0]` count.
+        ended_count: [2] how many have ended, and the tokens that they got.
         thresholds: seconds to the first token, and per further token, that requests are judged by.
         judged: [2, 2] cumulative: requests that met and that missed each of the thresholds.
     """
@@ -152,6 +154,7 @@ class Arrays(NamedTuple):
     heap_key: Ints
     heap_request: Ints
     counters: Floats
+    span: Ints
     central: Ints
     ended: Ints
     ended_count: Ints
@@ -193,9 +196,10 @@ def arrays(requests: Requests, limits: Limits, *, slots: int, thresholds: tuple[
         heap_key=ints(slots, most + 1),
         heap_request=ints(slots, most + 1),
         counters=np.zeros((slots, len(Counter))),
+        span=ints(1),
         central=np.array([NOBODY, NOBODY, 0, 0], dtype=np.int64),
         ended=ints(count),
-        ended_count=ints(1),
+        ended_count=ints(2),
         thresholds=np.array(thresholds, dtype=np.float64),
         judged=ints(2, 2),
     )
@@ -203,6 +207,7 @@ def arrays(requests: Requests, limits: Limits, *, slots: int, thresholds: tuple[
 
 def open_slot(a: Arrays, slot: int, now: float) -> None:
     """A new replica in an empty slot, ready for requests."""
+    a.span[0] = max(int(a.span[0]), slot + 1)
     a.clock[slot] = now
     a.run_end[slot] = 0.0
     a.accepts[slot] = True

@@ -6,18 +6,22 @@ request has ended, or a while after the last arrival: what is unfinished then ha
 
 from __future__ import annotations
 
+import copy
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
+from penstock_contract.names import PROMPT_LENGTH_BITS
 from penstock_contract.profile import Profile
 from penstock_lab.simulate import engine
+from penstock_lab.simulate.outage import Fault, Kind, Outages, veiled
 from penstock_lab.simulate.pods import Pod, Pods
 from penstock_lab.simulate.policies.base import Door, Glance, Policy
 from penstock_lab.simulate.scrapes import Scrapes, probe
-from penstock_lab.simulate.state import Counter, Floats, Ints, Limits, Requests, arrays
+from penstock_lab.simulate.state import Floats, Ints, Limits, Requests, arrays
 
 WINDOW_SCRAPES = 4
 _DOOR_SECONDS = 15.0
@@ -44,6 +48,7 @@ class Setting:
         ttft_seconds: threshold by which the gateways count first tokens.
         tpot_seconds: … and the mean time per further token.
         seed: of the start-up times.
+        faults: what goes wrong, and when.
     """
 
     profile: Profile
@@ -59,6 +64,7 @@ class Setting:
     ttft_seconds: float = 2.0
     tpot_seconds: float = 0.05
     seed: int = 0
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclass(slots=True)
@@ -94,6 +100,9 @@ class World:
     def __init__(self, requests: Requests, setting: Setting, policy: Policy) -> None:
         self._setting = setting
         self._policy = policy
+        self._outages = Outages(setting.faults)
+        self._anew = copy.deepcopy(policy) if any(one.kind is Kind.RESTART for one in setting.faults) else policy
+        self._lost: frozenset[int] = frozenset()
         slots = 2 * setting.max_replicas + 2  # draining ones beside their successors
         self._fleet = arrays(
             requests,
@@ -114,6 +123,7 @@ class World:
         window = WINDOW_SCRAPES * setting.scrape_seconds
         self._scrapes = Scrapes(interval_seconds=setting.scrape_seconds, window_seconds=window)
         self._door: deque[tuple[float, int, int]] = deque()
+        self._lengths: Ints = np.zeros(PROMPT_LENGTH_BITS, dtype=np.int64)
         self._wanted = setting.initial_replicas
         self._points: list[tuple[float, int, int, float, float]] = []
 
@@ -124,23 +134,23 @@ class World:
         last = float(self._requests.arrival[-1]) if len(self._requests) else 0.0
         now, tick, hands, scrape = 0.0, 0.0, 0.0, 0.0
         while now < last + _TAIL_SECONDS and fleet.ended_count[0] < len(self._requests):
-            then = min(tick, hands, scrape, self._pods.next_event())
+            then = min(tick, hands, scrape, self._pods.next_event(), self._outages.next_edge(now))
             if then > now:
                 engine.run(fleet, now, then, 0.25, self._mean_output())
                 now = then
+            self._turn(now)
             self._pods.settle(now)
             if now >= scrape:
-                self._scrapes.take(self._pods.live, fleet, now)
+                self._scrape(now)
                 scrape += setting.scrape_seconds
             if setting.request_timeout_seconds is not None:
                 engine.give_up(fleet, now - setting.request_timeout_seconds)
             if now >= tick:
-                glance = self._glance(now)
-                self._wanted = min(setting.max_replicas, max(0, self._policy.desired(glance)))
-                self._points.append(self._point(glance))
+                self._tick(now)
                 tick += self._policy.period_seconds
             if now >= hands:
-                self._pods.steer(self._wanted, now)
+                if not self._outages.any(Kind.RESTART):
+                    self._pods.steer(self._wanted, now)
                 hands += min(_HANDS_SECONDS, self._policy.period_seconds)
         return Run(
             requests=self._requests,
@@ -154,10 +164,51 @@ class World:
             objectives=self._objectives(),
         )
 
+    def _tick(self, now: float) -> None:
+        if self._outages.any(Kind.RESTART):
+            return
+        glance = self._glance(now)
+        shown = veiled(glance, self._outages.active) if self._outages.active else glance
+        self._wanted = min(self._setting.max_replicas, max(0, self._policy.desired(shown)))
+        self._points.append(self._point(glance))
+
+    def _scrape(self, now: float) -> None:
+        if not self._outages.blind:
+            self._scrapes.take(self._pods.live, self._fleet, now, self._lost)
+        elif not self._outages.any(Kind.FROZEN):
+            self._scrapes.miss(now)
+
+    def _turn(self, now: float) -> None:
+        """Let the faults begin and end whose time it is."""
+        if not self._outages.faults:
+            return
+        begun, ended = self._outages.turn(now)
+        for fault in begun:
+            self._begin(fault, now)
+        for fault in ended:
+            if fault.kind is Kind.RESTART:
+                self._policy = copy.deepcopy(self._anew)
+            elif fault.kind is Kind.PARTIAL:
+                self._lost = frozenset()
+        self._pods.full, self._pods.hang = self._outages.any(Kind.QUOTA), self._outages.any(Kind.NO_STARTUP)
+
+    def _begin(self, fault: Fault, now: float) -> None:
+        pods = self._pods
+        if fault.kind is Kind.CRASH:
+            for pod in pods.crash(fault.count, now):
+                self._scrapes.forget(pod)
+        elif fault.kind is Kind.NODE_LOSS:
+            pods.lose(fault.count, now)
+        elif fault.kind is Kind.RESET:
+            self._scrapes.reset(pods.live, self._fleet)
+        elif fault.kind is Kind.PARTIAL:
+            numbers = [pod.number for pod in pods.ready]
+            self._lost = frozenset(numbers[: math.ceil(fault.share * len(numbers))])
+
     def _mean_output(self) -> float:
         """Mean output of what has ended, as the gateway would take it."""
-        total, ended = self._fleet.counters.sum(axis=0), max(1, int(self._fleet.ended_count[0]))
-        return max(1.0, float(total[Counter.GENERATED_TOKENS]) / ended)
+        ended, tokens = self._fleet.ended_count
+        return max(1.0, float(tokens) / max(1, int(ended)))
 
     def _glance(self, now: float) -> Glance:
         live = self._pods.live
@@ -193,7 +244,14 @@ class World:
             rates = ((arrived - start[1]) / window, (int(self._prompts[arrived]) - start[2]) / window)
         held = float(self._fleet.central[2])
         in_flight = arrived - held - float(self._fleet.ended_count[0])
-        return Door(rates[0], rates[1], held, in_flight, window, self._objectives())
+        return Door(rates[0], rates[1], held, in_flight, window, self._objectives(), self._prompt_lengths(arrived))
+
+    def _prompt_lengths(self, arrived: int) -> tuple[float, ...]:
+        """Arrivals so far by the bits of their prompt's length, as the gateways count them."""
+        new = self._requests.prompt[int(self._lengths.sum()) : arrived]
+        bits = np.minimum(PROMPT_LENGTH_BITS - 1, np.frexp(new.astype(np.float64))[1])
+        self._lengths += np.bincount(bits, minlength=PROMPT_LENGTH_BITS)
+        return tuple(self._lengths.tolist())
 
     def _objectives(self) -> tuple[tuple[str, float, float], ...]:
         judged = self._fleet.judged

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from penstock_lab.simulate.scrapes import Page, Sums
+from penstock_lab.simulate.scrapes import Health, Page, Sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,9 @@ class Door:
         held: requests that wait for a replica.
         in_flight: requests handed to one and not finished.
         window_seconds: that the rates cover.
+        prompt_lengths: arrivals by the bits of their prompt's length in tokens, cumulative.
         objectives: (metric, met, missed) of ended requests, cumulative, as `penstock_gateway_objective_total` counts.
+        answered: the gateways answer; else nothing of this is known, and the numbers are None or 0.
     """
 
     requests_per_second: float | None
@@ -32,6 +34,8 @@ class Door:
     in_flight: float
     window_seconds: float
     objectives: tuple[tuple[str, float, float], ...] = ()
+    prompt_lengths: tuple[float, ...] = ()
+    answered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,15 @@ class Glance:
     def current(self) -> int:
         """`spec.replicas` as an autoscaler without our drain would find it."""
         return self.replicas if self.asked is None else self.asked
+
+    def health(self, signal: str) -> Health:
+        """How far a scraped signal (a name of `scrapes.SIGNALS`) can be trusted."""
+        missing = self.scraped.health.get(signal)
+        if missing is not None:
+            return missing
+        if self.scraped.observed_at is None:
+            return Health.EMPTY
+        return Health.STALE if self.now - self.scraped.observed_at > self.window_seconds else Health.FRESH
 
     @property
     def serving(self) -> int:

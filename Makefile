@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 unexport VIRTUAL_ENV
 unexport PYTHONHOME
 
-.PHONY: help setup demo test lint types generate check bench-operator bench-faults bench-gateway bench-load lock clean
+.PHONY: help setup demo test lint types generate check images bench-operator bench-faults bench-gateway bench-load bench-live bench-sim-to-real lock clean
 
 help: ## Show this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ generate: setup ## Write crds/, the chart's copy of it and docs/reference/ from 
 	$(VENV)/python -m penstock_contract.reference
 	$(VENV)/python scripts/values_reference.py
 
+images: ## Container images of operator, gateway and worker, by docker or podman (docs/install.md has the settings)
+	./scripts/images
+
 bench-operator: setup ## 1,000 and 5,000 resources against the local control plane (BENCH_ARGS=…)
 	$(VENV)/python -m benchmarks.operator_scale $(BENCH_ARGS)
 
@@ -52,6 +55,12 @@ bench-gateway: setup ## Cost and latency of the gateway, beside a direct connect
 
 bench-load: setup ## What one process of the load generator can send and follow (BENCH_ARGS=…)
 	$(VENV)/python -m benchmarks.load $(BENCH_ARGS)
+
+bench-live: setup ## Penstock beside the real KEDA and HPA, then while metrics go away; 25 minutes (BENCH_ARGS=--runs=outage)
+	$(VENV)/python -m benchmarks.live $(BENCH_ARGS)
+
+bench-sim-to-real: setup ## The simulator against emulated workers that are not affine, and a real one (BENCH_ARGS=--only=single)
+	$(VENV)/python -m benchmarks.sim_to_real $(BENCH_ARGS)
 
 lock: setup ## Lock the dependencies again (LOCK_ARGS=--upgrade takes newer ones)
 	./scripts/lock $(LOCK_ARGS)

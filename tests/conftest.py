@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import secrets
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from penstock_lab.cluster import LocalCluster, processes
+from waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +82,23 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 
 
 @pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkpoint with 512 tokens, to be copied: made once a run, whichever of its processes is first."""
+    run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent
+    folder = run / "tiny"
+    with (run / "tiny.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "config.json").exists():
+            made = run / "tiny-being-made"
+            command = [sys.executable, "-m", "penstock_operator.cli", "model", "make-tiny", str(made), "--vocab=512"]
+            subprocess.run(command, check=True, capture_output=True)
+            made.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def kubeconfig(cluster: LocalCluster) -> Path:
     """The administrator's kubeconfig of the session's cluster."""
     return cluster.kubeconfig
@@ -101,6 +122,24 @@ def kubectl(cluster: LocalCluster) -> Kubectl:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def crd(kubectl: Kubectl) -> None:
+    """The session's cluster serves InferenceServices.
+
+    `kubectl wait` would fail on a CRD that the API server has not looked at: it has no conditions to wait for.
+    """
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(TESTS.parent / "crds"))
+
+    def served() -> bool:
+        found = json.loads(kubectl("get", "crd", "-o", "json"))["items"]
+        conditions = [
+            {one["type"]: one["status"] for one in item.get("status", {}).get("conditions") or ()} for item in found
+        ]
+        return bool(conditions) and all(one.get("Established") == "True" for one in conditions)
+
+    eventually(served, what="the CRD is established")
 
 
 @pytest.fixture

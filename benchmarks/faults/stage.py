@@ -39,6 +39,11 @@ def make_models(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "penstock_operator.cli", "model", "make-tiny", str(folder / "tiny")]
     subprocess.run([*command, f"--vocab={VOCABULARY}"], check=True, capture_output=True)
+    write_profile(folder)
+
+
+def write_profile(folder: Path) -> None:
+    """Write the emulated device's profile into that folder."""
     (folder / "faults.json").write_text(json.dumps(PROFILE.to_json()), encoding="utf-8")
 
 

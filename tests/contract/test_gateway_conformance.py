@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import requests
@@ -18,7 +17,6 @@ from penstock_gateway.errors import REASONS
 from waiting import eventually
 from worker_process import free_ports, parse_samples
 
-ROOT = Path(__file__).resolve().parents[2]
 LABELS = {"namespace": "conformance", "inferenceservice": "chat"}
 PERCENTILES = ("90", "99.9")
 OBJECTIVES = [
@@ -40,10 +38,8 @@ MANIFEST = {
 
 
 @pytest.fixture(scope="module")
-def gateway(kubectl, kubeconfig, tmp_path_factory):
+def gateway(kubectl, crd, kubeconfig, tmp_path_factory):
     """URLs of a gateway that watches one namespace: the API, the admin port."""
-    kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     kubectl("create", "namespace", LABELS["namespace"])
     port, admin_port = free_ports(2)
     env = {

@@ -8,7 +8,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from penstock_contract.metrics import LATENCY_BUCKETS, VLLM, WORKER
 from penstock_contract.names import HEADER_QUEUE_WAIT, HEADER_TPOT, HEADER_TTFT
-from penstock_lab.model import TinyModel, make_tiny
 from worker_process import WorkerProcess, parse_samples
 
 TABLE = (*WORKER, *VLLM)
@@ -16,13 +15,10 @@ REASONS = {"stop", "length", "abort", "error"}
 
 
 @pytest.fixture(scope="module")
-def exposed(tmp_path_factory):
+def exposed(tmp_path_factory, tiny):
     """Expositions while loading and after three requests, and the answer to one of them."""
     folder = tmp_path_factory.mktemp("conformance")
-    make_tiny(folder / "model", TinyModel(layers=1))
-    with WorkerProcess(
-        f"--model={folder / 'model'}", "--served-model-name=tiny", "--max-num-seqs=8", folder=folder
-    ) as worker:
+    with WorkerProcess(f"--model={tiny}", "--served-model-name=tiny", "--max-num-seqs=8", folder=folder) as worker:
         worker.wait_listening()
         loading = requests.get(f"{worker.url}/metrics", timeout=10)
         assert worker.status("/ready") == 503, "scraped too late to see it loading"

@@ -62,9 +62,7 @@ def test_every_cell_of_the_comparison_has_its_source():
 
 
 @pytest.mark.cluster
-def test_every_inference_service_is_accepted_by_the_api_server(kubectl: Callable[..., str]):
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+def test_every_inference_service_is_accepted_by_the_api_server(kubectl: Callable[..., str], crd: None):
     assert manifests()
     for block, manifest in manifests():
         said = kubectl("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(manifest))

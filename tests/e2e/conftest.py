@@ -1,8 +1,7 @@
 """One operator process and one small checkpoint for the end-to-end tests; each test has its own namespace."""
 
 import json
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from penstock_contract.step import StepModel
 from penstock_lab.cluster import LocalCluster
 from penstock_lab.operator import OperatorProcess
 from serving import Api
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # Four sequences at 20 ms a step: about 200 generated tokens/s per replica.
 PROFILE = Profile(
@@ -31,25 +28,19 @@ PROFILE = Profile(
 
 
 @pytest.fixture(scope="session")
-def models(cluster: LocalCluster) -> Path:
+def models(cluster: LocalCluster, tiny: Path) -> Path:
     """The folder that workers see as /models, with a tiny checkpoint and the profile of the emulated device."""
     folder = cluster.models
-    subprocess.run(
-        [sys.executable, "-m", "penstock_operator.cli", "model", "make-tiny", str(folder / "tiny"), "--vocab=512"],
-        check=True,
-        capture_output=True,
-    )
+    shutil.copytree(tiny, folder / "tiny", dirs_exist_ok=True)
     (folder / "profile.json").write_text(json.dumps(PROFILE.to_json()))
     return folder
 
 
 @pytest.fixture(scope="module")
 def operator(
-    cluster: LocalCluster, kubectl: Callable[..., str], models: Path, tmp_path_factory: pytest.TempPathFactory
+    cluster: LocalCluster, crd: None, models: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OperatorProcess]:
     """The operator, watching all namespaces, one tick a second; gone when other tests use the cluster."""
-    kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     log = tmp_path_factory.mktemp("operator") / "operator.log"
     with OperatorProcess(cluster, log=log, tick_seconds=1.0) as process:
         yield process

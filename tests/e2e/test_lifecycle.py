@@ -45,7 +45,7 @@ def test_an_edited_template_rolls_and_an_edited_bound_does_not(api: Api, chat: C
         fewest.append(len(pods))
         return len(pods) == 1 and pods[0]["metadata"]["uid"] != first["metadata"]["uid"]
 
-    eventually(rolled, what="the pod of the new template alone is ready")
+    eventually(rolled, what="the pod of the new template alone is ready", every=0.2)
     assert min(fewest) == 1, "a new pod is ready before the old one goes"
     api.wait("chat", "Progressing", "True", "Complete")
 

@@ -69,7 +69,8 @@ async def test_three_times_the_capacity_offered_gives_three_times_the_replicas_i
 
 
 async def test_prometheus_away_holds_and_says_why(api: Api, chat: Chat, cluster: LocalCluster) -> None:
-    api.apply(chat(scaling=chat()["spec"]["scaling"] | {"minReplicas": 3}))
+    behavior = {"scaleDown": {"stabilizationWindowSeconds": 4}}
+    api.apply(chat(scaling=chat()["spec"]["scaling"] | {"minReplicas": 3, "behavior": behavior}))
     await in_thread(api.wait, "chat", "ScalingActive", "True", "SignalsFresh")
     await in_thread(eventually, lambda: len(api.ready_pods("chat")) == 3, what="three replicas")
     await in_thread(cluster.stop, "prometheus")
@@ -79,7 +80,7 @@ async def test_prometheus_away_holds_and_says_why(api: Api, chat: Chat, cluster:
         assert "cannot be reached" in found["message"]
         assert api.get("infsvc", "chat")["status"]["decision"]["limitedBy"] == "Unknown"
         # Twice the stabilisation window: with signals, it would have shrunk by now.
-        await in_thread(always, lambda: replicas(api) == 3, what="holds three replicas", seconds=20)
+        await in_thread(always, lambda: replicas(api) == 3, what="holds three replicas", seconds=8)
     finally:
         await in_thread(cluster.start, "prometheus")
     await in_thread(api.wait, "chat", "ScalingActive", "True", "SignalsFresh")
@@ -120,9 +121,9 @@ def test_the_count_survives_both_ways_between_fixed_and_scaled(api: Api, chat: C
 
     scaling = {"minReplicas": 1, "maxReplicas": 8}
     api.patch("infsvc", "chat", {"spec": {"replicas": None, "scaling": scaling}})
-    eventually(settled("SignalsAbsent"), what="scaled")
+    eventually(settled("SignalsAbsent"), what="scaled", every=0.2)
     api.patch("infsvc", "chat", {"spec": {"replicas": 8, "scaling": None}})
-    eventually(settled("ManualReplicas"), what="fixed")
+    eventually(settled("ManualReplicas"), what="fixed", every=0.2)
     always(lambda: replicas(api) == 8, what="still eight", seconds=3)
     assert set(seen) == {8}
 
@@ -130,7 +131,7 @@ def test_the_count_survives_both_ways_between_fixed_and_scaled(api: Api, chat: C
 def test_a_restart_of_the_operator_never_shrinks(api: Api, chat: Chat, operator: OperatorProcess) -> None:
     scaling = chat()["spec"]["scaling"] | {
         "minReplicas": 3,
-        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 30}},
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 20}},
     }
     api.apply(chat(scaling=scaling))
     eventually(lambda: len(api.ready_pods("chat")) == 3, what="three replicas")
@@ -138,5 +139,5 @@ def test_a_restart_of_the_operator_never_shrinks(api: Api, chat: Chat, operator:
     api.patch("infsvc", "chat", {"spec": {"scaling": {"minReplicas": 1}}})
     operator.start()
     api.wait("chat", "ScalingActive", "True", "SignalsFresh")
-    always(lambda: replicas(api) == 3, what="what was right before the edit does not count", seconds=15)
+    always(lambda: replicas(api) == 3, what="what was right before the edit does not count", seconds=10)
     eventually(lambda: replicas(api) == 1, what="the window has passed", seconds=60)

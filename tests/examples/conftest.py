@@ -1,8 +1,6 @@
 """Penstock as the chart installs it on the session's cluster, for all examples; each test has its own namespace."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,13 +15,10 @@ EXAMPLES = ROOT / "examples"
 
 
 @pytest.fixture(scope="module")
-def gateway(cluster: LocalCluster, kubectl: Callable[..., str]) -> Iterator[str]:
+def gateway(cluster: LocalCluster, kubectl: Callable[..., str], crd: None, tiny: Path) -> Iterator[str]:
     """Base URL of the gateway of an installed chart; gone when other tests use the cluster."""
-    make = ["model", "make-tiny", str(cluster.models / "tiny"), "--vocab=512"]
-    subprocess.run([sys.executable, "-m", "penstock_operator.cli", *make], check=True, capture_output=True)
+    shutil.copytree(tiny, cluster.models / "tiny", dirs_exist_ok=True)
     shutil.copy(EXAMPLES / "models" / "demo-profile.json", cluster.models)
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     gateways = {"replicas": 1, "preStopSleepSeconds": 1, "drainSeconds": 5}
     values = {"operator": {"tickSeconds": 1}, "gateway": gateways, "crds": {"install": False}}
     release = lab.install(cluster, values=values)

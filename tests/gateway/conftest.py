@@ -1,4 +1,4 @@
-"""One nursery, one checkpoint and one shared gateway for the tests; workers and objects belong to each test."""
+"""One nursery and one shared gateway for the tests; workers and objects belong to each test."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ from gateway_world import NAMESPACE, Gateway, World, addresses
 from nursery import Nursery
 from oddserver import OddServer, Script
 from penstock_lab.kube import Kube
-from penstock_lab.model import TinyModel, make_tiny
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -30,24 +27,14 @@ def nursery() -> Iterator[Nursery]:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint."""
-    folder = tmp_path_factory.mktemp("gateway-model") / "tiny"
-    make_tiny(folder, TinyModel(layers=1))
-    return folder
-
-
-@pytest.fixture(scope="session")
 def loopback() -> Iterator[str]:
     """Addresses for workers, each given out once."""
     return addresses()
 
 
 @pytest.fixture(scope="session")
-def api_server(kubeconfig: Path, kubectl: Callable[..., str]) -> Path:
+def api_server(kubeconfig: Path, kubectl: Callable[..., str], crd: None) -> Path:
     """The kubeconfig of an API server that knows our resource and the tests' namespace."""
-    kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     kubectl("create", "namespace", NAMESPACE)
     kubectl("wait", f"--namespace={NAMESPACE}", "--for=create", "serviceaccount/default", "--timeout=60s")
     return kubeconfig

@@ -5,11 +5,17 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 0.6
 
 
-def eventually(probe: Callable[[], T | None], *, what: str, seconds: float = 60.0, every: float = 0.2) -> T:
-    """The first truthy answer of `probe`; fails with the last answer or error when the deadline passes."""
+def eventually(probe: Callable[[], T | None], *, what: str, seconds: float = 60.0, every: float | None = None) -> T:
+    """The first truthy answer of `probe`; fails with the last answer or error when the deadline passes.
+
+    Without `every` it asks often at first and less often then: many probes start a process, and what is waited for
+    needs the cores as well.
+    """
     deadline = time.monotonic() + seconds
+    pause = SHORTEST_PAUSE if every is None else every
     last: object = None
     while time.monotonic() < deadline:
         try:
@@ -20,7 +26,8 @@ def eventually(probe: Callable[[], T | None], *, what: str, seconds: float = 60.
             if found:
                 return found
             last = found
-        time.sleep(every)
+        time.sleep(pause)
+        pause = min(LONGEST_PAUSE, 1.3 * pause) if every is None else every
     message = f"not within {seconds:.0f} s: {what}; last: {last!r}"
     raise AssertionError(message)
 

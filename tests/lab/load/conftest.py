@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,6 @@ from penstock_lab.load.prompts import Shape
 from penstock_lab.load.report import Judgement, Objectives
 from penstock_lab.load.run import Bench
 from penstock_lab.load.sender import Limits
-from penstock_lab.model import TinyModel, make_tiny
 from worker_process import WorkerProcess, free_ports
 
 STEP_SECONDS = 0.02
@@ -29,14 +29,13 @@ SEQUENCES = 4
 
 
 @pytest.fixture(scope="session")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
+def worker(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[WorkerProcess]:
     """A worker that takes 20 ms a step and runs four requests at once: 200 output tokens/s at the most."""
     folder = tmp_path_factory.mktemp("load-worker")
-    make_tiny(folder / "tiny", TinyModel(layers=1))
     model = StepModel(c0=STEP_SECONDS, cB=0.0, cKV=0.0, cP=0.0, cPP=0.0)
     profile = Profile("even", model, 16_384, SEQUENCES, 512, 1, 0.0, "made up for tests")
     write_json(profile.to_json(), folder / "even.json")
-    arguments = [f"--model={folder / 'tiny'}", "--served-model-name=tiny", "--threads=1", "--max-model-len=1024"]
+    arguments = [f"--model={tiny}", "--served-model-name=tiny", "--threads=1", "--max-model-len=1024"]
     with WorkerProcess(*arguments, f"--emulate-device={folder / 'even.json'}", folder=folder) as process:
         process.wait_ready()
         yield process

@@ -77,7 +77,7 @@ def test_a_sweep_finds_the_knee(worker, tmp_path):
     """Ten tokens a request: the device carries 20 requests/s, and what is above waits longer and longer."""
     found = invoke(
         "--url", worker.url, "--arrivals", "constant", "--sweep", "8,60", "--sweep-steps", 4, "--duration", 3,
-        "--warmup", "500ms", "--prompt-tokens", 8, "--output-tokens", 10, "--ttft", "500ms", "--attainment", 0.9,
+        "--warmup", "500ms", "--prompt-tokens", 8, "--output-tokens", 10, "--ttft", "1s", "--attainment", 0.9,
         "--max-lag", "2s", "--out", tmp_path,
     )  # fmt: skip
     assert found.exit_code == 0, found.output

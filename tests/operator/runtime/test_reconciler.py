@@ -73,9 +73,7 @@ class World:
 
 
 @pytest.fixture
-async def world(cluster: LocalCluster, kubectl, namespace: str) -> AsyncIterator[World]:
-    kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+async def world(cluster: LocalCluster, crd: None, namespace: str) -> AsyncIterator[World]:
     kube = CountingClient(await load_configuration(str(cluster.kubeconfig)), namespaces=(namespace,))
     yield World(kube, namespace)
     await kube.close()

@@ -46,6 +46,8 @@ NOT_RUN = {
     "penstock load --rate 20 --duration 31m *": BENCHMARK,
     "penstock simulate*": "needs a public trace; tests/lab/simulate runs it on made ones",
     "penstock doctor": "asks for a cluster with a Prometheus; the quickstart runs it",
+    "helm test*": "asks for a cluster with a Prometheus; tests/chart runs it",
+    "make images": "needs docker or podman; tests/images looks at what it would do",
     "kubectl port-forward -n penstock-system deployment/penstock-operator 8080": NO_KUBELET,
     "kubectl logs": NO_KUBELET,
     "kubectl drain": "names an action; the benchmark of faults evicts by the same API",

@@ -95,7 +95,7 @@ class Apa:
 
     period_seconds = 10.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "share": (0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
+        "share": (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
         "window_seconds": (30.0, 60.0, 180.0),
     }
 
@@ -156,7 +156,7 @@ class AibrixKpa:
 
     period_seconds = 10.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "share": (0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
+        "share": (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
         "stable_seconds": (60.0, 180.0, 600.0),
     }
 

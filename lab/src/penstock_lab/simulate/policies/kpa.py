@@ -87,7 +87,7 @@ class Kpa:
 
     period_seconds = 2.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "share": (0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
+        "share": (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
         "stable_seconds": (60.0, 180.0, 600.0),
     }
 

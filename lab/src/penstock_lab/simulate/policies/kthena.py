@@ -111,7 +111,7 @@ class Kthena:
 
     period_seconds = 15.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "share": (0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
+        "share": (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
         "stabilization_seconds": (60.0, 300.0, 600.0),
     }
 

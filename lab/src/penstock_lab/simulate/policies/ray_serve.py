@@ -46,7 +46,7 @@ class RayServe:
 
     period_seconds = 10.0
     GRID: ClassVar[Mapping[str, Sequence[float]]] = {
-        "share": (0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
+        "share": (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
         "down_seconds": (120.0, 300.0, 600.0),
     }
 

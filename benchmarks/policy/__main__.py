@@ -1,0 +1,103 @@
+"""`python -m benchmarks.policy`: every policy on every case, and the page of it.
+
+What was run before with the same traffic, parameters, policy and simulator is kept in `results/runs.jsonl` and is not
+run again: after a change of one policy only that one is. It can be interrupted at any time; the page is written from
+what there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.policy import fingerprint
+from benchmarks.policy.cases import QUICK, every, named
+from benchmarks.policy.compare import Round, kept, policies, runs
+from benchmarks.policy.page import page
+from benchmarks.policy.store import RESULTS, Key, Store
+from benchmarks.policy.traffic import ROOT
+
+_RUNS: Final = RESULTS / "runs.jsonl"
+_PAGE: Final = ROOT / "docs" / "evidence" / "policy-table.md"
+
+
+def main() -> None:
+    options = _options()
+    store = Store(_RUNS)
+    usual = [one.name for one in every() if not options.quick or one.name in QUICK]
+    cases = usual if options.cases is None else options.cases.split(",")
+    names = policies(more=options.more) if options.policies is None else options.policies.split(",")
+    seeds = 1 if options.quick else options.seeds
+    startups = [60.0] if options.quick else [float(one) for one in options.startups.split(",")]
+    wanted = [(case, startup, seed) for seed in range(seeds) for case in cases for startup in startups]
+    if not options.render:
+        _run(wanted, names, store, options.processes)
+    rounds = [_round(*one) for one in wanted]
+    missing = sum(store.find(one.key(name)) is None for one in rounds for name in names)
+    rows = kept(rounds, names, store)
+    if options.prune:
+        store.prune(fingerprint.simulator())
+    command = shlex.join(["python", "-m", "benchmarks.policy", *(one for one in sys.argv[1:] if one != "--render")])
+    text = page(rows, command=command, seeds=seeds, simulator=fingerprint.simulator(), missing=missing)
+    where = ROOT / "out" / "policy" / "quick.md" if options.quick else options.page
+    where.parent.mkdir(parents=True, exist_ok=True)
+    where.write_text(text, encoding="utf-8")
+    print(f"{len(rows)} runs, {missing} missing; written to {where}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.policy", description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="three cases, one seed, one start-up time; to out/policy")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--startups", default="60,180", help="seconds with commas between, such as 5,60,180,420")
+    parser.add_argument("--cases", help="names with commas between; default: all")
+    parser.add_argument("--policies", help="names with commas between; default: the first comparison")
+    parser.add_argument("--more", action="store_true", help="with every port of a rival that there is")
+    parser.add_argument("--processes", type=int, default=None, help="at the same time; default: one per core")
+    parser.add_argument("--render", action="store_true", help="run nothing, write the page from what is kept")
+    parser.add_argument("--prune", action="store_true", help="forget what an older simulator has made")
+    parser.add_argument("--page", type=Path, default=_PAGE, help="where the page is written")
+    return parser.parse_args()
+
+
+def _round(case: str, startup: float, seed: int) -> Round:
+    return Round(named([case])[0], startup, seed)
+
+
+def _run(wanted: Sequence[tuple[str, float, int]], names: Sequence[str], store: Store, processes: int | None) -> None:
+    """All that is not kept; a round is a task."""
+    due = [one for one in wanted if any(store.find(_round(*one).key(name)) is None for name in names)]
+    begun = time.monotonic()
+
+    def note(number: int, one: tuple[str, float, int]) -> None:
+        case, startup, seed = one
+        said = f"{number} of {len(due)}: {case}, start-up {startup:g} s, seed {seed}"
+        print(f"{time.monotonic() - begun:6.0f} s  {said}", flush=True)
+
+    if processes == 1:
+        for number, one in enumerate(due, 1):
+            for key, figures in runs(_round(*one), names, store):
+                store.keep(key, figures)
+            note(number, one)
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        tasks = {pool.submit(_task, one, names): one for one in due}
+        for number, task in enumerate(as_completed(tasks), 1):
+            for key, figures in task.result():
+                store.keep(key, figures)
+            note(number, tasks[task])
+
+
+def _task(one: tuple[str, float, int], names: Sequence[str]) -> list[tuple[Key, dict[str, Any]]]:
+    return list(runs(_round(*one), names, Store(_RUNS)))
+
+
+if __name__ == "__main__":
+    main()

@@ -43,9 +43,6 @@ generate: setup ## Write crds/, the chart's copy of it and docs/reference/ from 
 images: ## Container images of operator, gateway and worker, by docker or podman (docs/install.md has the settings)
 	./scripts/images
 
-images: ## Container images of operator, gateway and worker, by docker or podman (docs/install.md has the settings)
-	./scripts/images
-
 bench-operator: setup ## 1,000 and 5,000 resources against the local control plane (BENCH_ARGS=…)
 	$(VENV)/python -m benchmarks.operator_scale $(BENCH_ARGS)
 

@@ -6,10 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from benchmarks.policy.traffic import Stretch, cut, stretches
+from benchmarks.policy.traffic import MEAN_REPLICAS, OBJECTIVES, PROFILE, Stretch, cut, stretches
 
+from penstock_lab.simulate import oracle
 from penstock_lab.simulate.state import Requests
+from penstock_lab.simulate.study import Made
+from penstock_lab.simulate.synthetic import Synthetic
 
+HOUR = 3600.0
+SHAPES = ("step3", "step10", "ramp", "diurnal", "onoff", "mixshift", "leak", "gap")
 QUICK = ("mooncake_conversation", "azure2023_code", "step3")
 
 
@@ -21,17 +26,19 @@ class Case:
         name: in tables and keys: the same name is the same traffic.
         real: from a trace, not made.
         requests: of a seed.
+        slowdown_per_hour: of the replicas, as a share.
     """
 
     name: str
     real: bool
     requests: Callable[[int], Requests]
+    slowdown_per_hour: float = 0.0
 
 
 @lru_cache(maxsize=1)
 def every() -> tuple[Case, ...]:
     """All cases, the real ones first."""
-    return tuple(_held(one) for one in stretches("held"))
+    return (*(_held(one) for one in stretches("held")), *(_made(shape) for shape in SHAPES))
 
 
 def named(names: Sequence[str]) -> list[Case]:
@@ -48,3 +55,14 @@ def named(names: Sequence[str]) -> list[Case]:
 
 def _held(one: Stretch) -> Case:
     return Case(one.name, True, lambda seed: cut(one, seed))
+
+
+def _made(shape: str) -> Case:
+    origin = Made(Synthetic(shape=shape, seconds=2 * HOUR if shape == "diurnal" else HOUR))
+
+    def drawn(seed: int) -> Requests:
+        base = origin.load()
+        scale = MEAN_REPLICAS / oracle.mean_replicas(base, PROFILE, OBJECTIVES)
+        return origin.scaled(base, scale, seed)
+
+    return Case(shape, False, drawn, origin.slowdown_per_hour)

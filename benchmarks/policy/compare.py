@@ -68,6 +68,7 @@ def runs(one: Round, names: Sequence[str], store: Store) -> Iterator[tuple[Key, 
         ttft_seconds=OBJECTIVES.ttft_seconds,
         tpot_seconds=OBJECTIVES.tpot_seconds,
         seed=one.seed,
+        slowdown_per_hour=one.case.slowdown_per_hour,
     )
     against = store.find(one.key(ORACLE))
     if against is None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Key:
     """What a run depends on.
 
@@ -59,7 +59,7 @@ class Store:
 
     def prune(self, current: str) -> None:
         """Leave out what an older simulator has made, and put the rest in order."""
-        kept = sorted((key, value) for key, value in self._known.items() if key.simulator == current)  # type: ignore[misc]
+        kept = [(key, self._known[key]) for key in sorted(self._known) if key.simulator == current]
         self._known = dict(kept)
         lines = [json.dumps([asdict(key), value], allow_nan=False) + "\n" for key, value in kept]
         self._path.write_text("".join(lines), encoding="utf-8")

@@ -10,12 +10,13 @@ import pytest
 
 from penstock_contract.profile import Profile
 from penstock_contract.step import StepModel
-from penstock_lab.simulate.policies import registry
+from penstock_lab.simulate.policies import registry, token_aware
 from penstock_lab.simulate.policies.base import Bounds, Door, Glance, Policy
-from penstock_lab.simulate.policies.hpa import HorizontalPodAutoscaler, Metric
+from penstock_lab.simulate.policies.hpa import USUAL, HorizontalPodAutoscaler, Metric
 from penstock_lab.simulate.policies.keda import Keda
 from penstock_lab.simulate.policies.registry import NAMES, OURS, PolicyError, build, defaults, grid, tuned_names
 from penstock_lab.simulate.policies.static import Static
+from penstock_lab.simulate.policies.token_scale import TokenScale
 from penstock_lab.simulate.policies.wva import Wva
 from penstock_lab.simulate.score import Objectives
 from penstock_lab.simulate.scrapes import KV_USED, QUEUED_TOKENS, RUNNING, WAITING, Page, Sums
@@ -108,7 +109,7 @@ def glance(now: float, replicas: int, pages: list[Page], *, held: float = 0.0, *
 
 
 BY_THE_DOOR = {"kpa", "ray-serve"}  # they see what the gateways count, which is no scrape
-EMPTY_IS_ZERO = {"keda", "keda-epp"}  # `ignoreNullValues` is true upstream
+EMPTY_IS_ZERO = {"keda", "keda-epp", "llm-d-token-aware"}  # `ignoreNullValues` is true upstream
 ERROR_IS_ZERO = {"aibrix-apa-shipped", "aibrix-kpa-shipped"}
 
 
@@ -232,3 +233,32 @@ def test_committed_tuned_values_are_of_the_grid() -> None:
         base = name.removesuffix(registry.TUNED)
         for parameter, value in registry.parameters(name).items():
             assert value in grid(base)[parameter]
+
+
+def test_llm_d_takes_the_larger_of_prefill_backlog_and_caches_in_use() -> None:
+    """The rule of the guide, max(ceil(backlog / 1.5 s), ceil(caches / 0.8)), and its calibration: a full step alone."""
+    read = token_aware.backlog(15928.0)
+    busy = [page(number, 0.0, waiting=1593.0) for number in range(3)]  # 100 tokens each
+    seen = glance(0.0, 3, busy)
+    assert read(seen) == pytest.approx(30.0, rel=1e-3)
+    policy = token_aware.token_aware(profile=PROFILE, bounds=Bounds(1, 50), behaviour=USUAL)
+    per_second = token_aware.peak_prefill(PROFILE)
+    assert per_second == pytest.approx(2048 / (0.01 + 2048 * 2e-5))
+    few = [page(0, 0.0, waiting=per_second * 4.4 / 100)]
+    assert policy.desired(glance(0.0, 2, few)) == 3, "4.4 s of backlog at 1.5 s each"
+    full = [page(number, 0.0, kv=16_000.0) for number in range(4)]
+    assert policy.desired(glance(15.0, 4, full)) == 5, "four full caches at 0.8 each"
+    slow = token_aware.token_aware(profile=PROFILE, bounds=Bounds(1, 50))
+    assert slow.desired(glance(0.0, 4, full)) == 5
+    assert slow.desired(glance(15.0, 5, [*full, page(4, 15.0, kv=16_000.0)])) == 5, "one pod in three minutes"
+
+
+def test_tokenscale_adds_the_shares_of_prefill_and_release() -> None:
+    policy = TokenScale(profile=PROFILE, itl=0.05, bounds=Bounds(1, 100))
+    prefill = policy.needed(100.0, 100.0 * 1000, 1e-9)
+    shares = 100_000 / token_aware.peak_prefill(PROFILE), 100_000 / policy.release(1000.0, 1e-9)
+    assert prefill == math.ceil(sum(shares))
+    assert policy.release(100.0, 200.0) == pytest.approx(64 * 300 / (200 * (0.01 + 64 * (2e-4 + 2e-7 * 200))))
+    assert policy.needed(0.0, 0.0, 100.0) == 0
+    careful = TokenScale(profile=PROFILE, itl=0.05, share=0.5, bounds=Bounds(1, 100))
+    assert careful.needed(50.0, 5000.0, 200.0) >= 2 * policy.needed(50.0, 5000.0, 200.0) - 1

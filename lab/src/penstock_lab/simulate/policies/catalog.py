@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from penstock_contract.profile import Profile
+from penstock_lab.simulate.policies import token_aware
 from penstock_lab.simulate.policies.aibrix import AibrixKpa, Apa, Source
 from penstock_lab.simulate.policies.base import Bounds, Policy
 from penstock_lab.simulate.policies.dynamo import Dynamo, Sla, Target
@@ -23,6 +24,7 @@ from penstock_lab.simulate.policies.kthena import Kthena
 from penstock_lab.simulate.policies.penstock import Penstock
 from penstock_lab.simulate.policies.ray_serve import RayServe
 from penstock_lab.simulate.policies.skyserve import SkyServe
+from penstock_lab.simulate.policies.token_scale import TokenScale
 from penstock_lab.simulate.policies.wva import Wva
 from penstock_lab.simulate.policies.wva1 import WvaV1
 from penstock_lab.simulate.policies.wva_queueing import WvaQueueing
@@ -172,12 +174,28 @@ def _sky(case: Case) -> Policy:
     return SkyServe(bounds=case.bounds, name=case.name, **case.settings)
 
 
+def _token_aware(case: Case) -> Policy:
+    return token_aware.token_aware(
+        profile=case.profile,
+        behaviour=token_aware.tuned(case.settings),
+        bounds=case.bounds,
+        name=case.name,
+        **case.settings,
+    )
+
+
+def _token_scale(case: Case) -> Policy:
+    itl = case.objectives.tpot_seconds
+    return TokenScale(profile=case.profile, itl=itl, bounds=case.bounds, name=case.name, **case.settings)
+
+
 def _penstock(case: Case) -> Policy:
     terms = Terms(
         min_replicas=case.bounds.minimum,
         max_replicas=case.bounds.maximum,
         tpot_seconds=case.objectives.tpot_seconds,
         ttft_seconds=case.objectives.ttft_seconds,
+        allowed=1.0 - case.objectives.attainment,
         max_sequences=case.profile.max_num_seqs,
     )
     return Penstock(terms, allowed=1.0 - case.objectives.attainment)
@@ -218,5 +236,7 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
         "kthena": Entry(_kthena, Kthena.GRID),
         "ray-serve": Entry(_ray, RayServe.GRID),
         "skyserve": Entry(_sky, SkyServe.GRID),
+        "tokenscale": Entry(_token_scale, TokenScale.GRID),
+        "llm-d-token-aware": Entry(_token_aware, token_aware.GRID),
     }
 )

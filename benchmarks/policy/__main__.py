@@ -87,12 +87,20 @@ def _run(wanted: Sequence[tuple[str, float, int]], names: Sequence[str], store: 
                 store.keep(key, figures)
             note(number, one)
         return
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_warm, initargs=(tuple(names),)) as pool:
         tasks = {pool.submit(_task, one, names): one for one in due}
         for number, task in enumerate(as_completed(tasks), 1):
             for key, figures in task.result():
                 store.keep(key, figures)
             note(number, tasks[task])
+
+
+def _warm(names: Sequence[str]) -> None:
+    """Take the digests while the code is what was just loaded: somebody may go on editing it."""
+    fingerprint.simulator()
+    for name in names:
+        fingerprint.policy(name)
 
 
 def _task(one: tuple[str, float, int], names: Sequence[str]) -> list[tuple[Key, dict[str, Any]]]:

@@ -13,7 +13,7 @@ from penstock_lab.simulate.state import Requests
 from penstock_lab.simulate.study import Made
 from penstock_lab.simulate.synthetic import Synthetic
 
-HOUR = 3600.0
+SECONDS = 2400.0
 SHAPES = ("step3", "step10", "ramp", "diurnal", "onoff", "mixshift", "leak", "gap")
 QUICK = ("mooncake_conversation", "azure2023_code", "step3")
 
@@ -58,7 +58,7 @@ def _held(one: Stretch) -> Case:
 
 
 def _made(shape: str) -> Case:
-    origin = Made(Synthetic(shape=shape, seconds=2 * HOUR if shape == "diurnal" else HOUR))
+    origin = Made(Synthetic(shape=shape, seconds=2 * SECONDS if shape == "diurnal" else SECONDS))
 
     def drawn(seed: int) -> Requests:
         base = origin.load()

@@ -106,10 +106,10 @@ Written by the command below; not edited by hand.{state} Simulated: no request w
 
 - Cases: {len(real)} from the **second halves** of public traces, which nothing was tuned on, and {len(made)} made ones.
   Of a day's half the stretches with the steepest rise and the steepest fall of the work are taken.
-- Traffic is scaled to a fluid mean of 10 replicas like `llama70b-fp8-tp4-h100`, the clock is not compressed; at most 50
-  replicas; objectives: TTFT 2 s and TPOT 50 ms for 99 % of the feasible requests; start-up times are lognormal with a
-  coefficient of variation of 0.25; {seeds} seeds of traffic and start-up times. Everybody begins with the oracle's
-  replicas of the first ten minutes.
+- Traffic is scaled to a fluid mean of 10 replicas like `llama70b-fp8-tp4-h100` (4 for the tiny requests of
+  `servegen_m_small`), the clock is not compressed; at most 50 replicas; objectives: TTFT 2 s and TPOT 50 ms for 99 % of
+  the feasible requests; start-up times are lognormal with a coefficient of variation of 0.25; {seeds} seeds of
+  traffic and start-up times. Everybody begins with the oracle's replicas of the first ten minutes.
 - `-tuned`: one configuration for all traces, from the first halves, with an equal number of trials each
   (`benchmarks/policy/tune.py`; all trials are in `benchmarks/policy/results/tuning.json`). Without it: upstream's
   defaults, which were not made for this replica.

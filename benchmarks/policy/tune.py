@@ -30,7 +30,7 @@ from penstock_lab.simulate.state import Requests
 from penstock_lab.simulate.world import Setting, World
 
 MAX_REPLICAS: Final = 50
-TRIALS: Final = 18
+TRIALS: Final = 10
 RIVALS: Final = tuple(name for name in registry.defaults() if name != registry.OURS)
 _TUNED: Final = Path(registry.__file__).with_name("tuned.json")
 _CHOSEN: Final = (  # cheap ones first, so that hopeless trials end early

@@ -55,6 +55,17 @@ def test_a_decision_and_its_inputs() -> None:
     assert None not in states.values()
 
 
+def test_a_signal_that_is_not_asked_for_at_zero_is_not_shown() -> None:
+    """Or what was absent when the last worker went would be an alert for as long as the service is idle."""
+    metrics = Metrics()
+    metrics.decision(CHAT, DECISION, observation())
+    assert value(metrics, "signal_state", signal="Waiting", state="Absent") is not None
+    metrics.decision(CHAT, DECISION, observation(replicas=0, ready=0, held=Signal(SignalState.FRESH, 0.0)))
+    for state in SignalState:
+        assert value(metrics, "signal_state", signal="Waiting", state=state.value) is None
+        assert value(metrics, "signal_state", signal="Arrivals", state=state.value) is not None
+
+
 def test_what_is_not_known_any_more_is_not_shown() -> None:
     metrics = Metrics()
     metrics.decision(CHAT, DECISION, observation())

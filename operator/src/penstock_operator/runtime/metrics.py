@@ -6,6 +6,8 @@ thousands of services that are at rest it would be most of a tick.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -32,7 +34,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._families = {metric.name: _family(metric, self.registry) for metric in OPERATOR}
         self._predicted: dict[Key, frozenset[str]] = {}  # counts shown, by service that was ever decided
-        self._decided: dict[Key, tuple[object, object]] = {}
+        self._decided: dict[Key, tuple[object, Mapping[str, SignalState]]] = {}
         self._costs: dict[Key, tuple[float | None, float | None]] = {}
 
     def set(self, name: str, value: float, *labels: str) -> None:
@@ -65,10 +67,11 @@ class Metrics:
         capacity = decision.capacity_tokens_per_second
         numbers = (decision.replicas, seen.ready, decision.demand_tokens_per_second, capacity, decision.predictions)
         states = {name: signal.state for name, signal in seen.signals().items()}
-        shown, self._decided[key] = self._decided.get(key, (None, None)), (numbers, states)
+        shown, self._decided[key] = self._decided.get(key, (None, {})), (numbers, states)
         if numbers != shown[0]:
             self._numbers(key, decision, seen)
         if states != shown[1]:
+            self._unasked(key, shown[1], states)
             for name, current in states.items():
                 for state in SignalState:
                     self.set("signal_state", float(current is state), *key, name, state.value)
@@ -105,6 +108,12 @@ class Metrics:
         for family in self._families.values():
             if family._labelnames[:2] == ("namespace", "inferenceservice"):  # noqa: SLF001 - no public accessor
                 self._drop(family, key)
+
+    def _unasked(self, key: Key, before: Mapping[str, SignalState], now: Mapping[str, SignalState]) -> None:
+        """Drop signals that count no more: at zero replicas a worker's last state would stand, and alert, for ever."""
+        for name in before.keys() - now.keys():
+            for state in SignalState:
+                self.show("signal_state", None, *key, name, state.value)
 
     def _numbers(self, key: Key, decision: Decision, seen: Observation) -> None:
         capacity = decision.capacity_tokens_per_second

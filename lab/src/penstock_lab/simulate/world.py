@@ -48,6 +48,7 @@ class Setting:
         ttft_seconds: threshold by which the gateways count first tokens.
         tpot_seconds: … and the mean time per further token.
         seed: of the start-up times.
+        slowdown_per_hour: how much longer every step takes after an hour, as a share: a leak.
         faults: what goes wrong, and when.
     """
 
@@ -64,6 +65,7 @@ class Setting:
     ttft_seconds: float = 2.0
     tpot_seconds: float = 0.05
     seed: int = 0
+    slowdown_per_hour: float = 0.0
     faults: tuple[Fault, ...] = ()
 
 
@@ -110,6 +112,7 @@ class World:
             slots=slots,
             thresholds=(setting.ttft_seconds, setting.tpot_seconds),
         )
+        self._coefficients = self._fleet.coefficients.copy()
         self._requests = requests
         self._prompts: Ints = np.concatenate([[0], np.cumsum(requests.prompt)])
         self._pods = Pods(
@@ -173,6 +176,9 @@ class World:
         self._points.append(self._point(glance))
 
     def _scrape(self, now: float) -> None:
+        if self._setting.slowdown_per_hour:
+            slower = 1.0 + self._setting.slowdown_per_hour * now / 3600
+            self._fleet.coefficients[:] = slower * self._coefficients
         if not self._outages.blind:
             self._scrapes.take(self._pods.live, self._fleet, now, self._lost)
         elif not self._outages.any(Kind.FROZEN):

@@ -16,6 +16,9 @@ from penstock_lab.simulate.interval import of_mean
 from penstock_lab.simulate.row import Row
 from penstock_lab.simulate.score import Objectives
 from penstock_lab.simulate.state import Requests
+from penstock_lab.simulate.study import Made, Study
+from penstock_lab.simulate.study import traffic as traffic_of
+from penstock_lab.simulate.synthetic import parse
 from penstock_lab.simulate.world import Setting
 
 PROFILE = load_profile("llama8b-bf16-tp1-h100")
@@ -108,6 +111,9 @@ def test_a_study_is_written_run_by_run_and_taken_up_again(run: Callable[..., Res
         (("--policies", ","), "name at least one"),
         (("--profile", "no-such-replica"), "reference profiles are"),
         (("--start", "100", "--end", "50"), "end"),
+        (("--trace", "no-such-file.csv"), "no such file"),
+        (("--trace", "synthetic:stepp"), "step3"),
+        (("--trace", "synthetic:step3", "--start", "10"), "are of files"),
         (("--ttft", "0"), "--ttft"),
         (("--attainment", "1.2"), "--attainment"),
     ],
@@ -224,3 +230,17 @@ def test_all_means_ours_the_bounds_and_the_rivals_that_are_asked_for() -> None:
     assert both[-1] == "static-12"
     assert set(_meant(("all",), "tuned")) == set(both) - (set(plain) - {"penstock", "oracle", "static"}) - {"static-12"}
     assert _meant(("kpa",), "tuned") == ("kpa",)
+
+
+def test_made_up_traffic_is_drawn_at_the_rate_that_is_asked_for() -> None:
+    origin = Made(parse("synthetic:step3,seconds=900,prompt=300,output=50"))
+    study = Study(trace=origin, profile=PROFILE, objectives=OBJECTIVES, policies=("penstock",), mean_replicas=3.0)
+    base = origin.load()
+    first, scale = traffic_of(study, base, 0)
+    second, _ = traffic_of(study, base, 1)
+    assert len(first) == pytest.approx(scale * len(base), rel=0.05)
+    assert oracle.mean_replicas(first, PROFILE, OBJECTIVES) == pytest.approx(3.0, rel=0.05)
+    middle = np.count_nonzero((first.arrival >= 300) & (first.arrival < 600))
+    assert middle == pytest.approx(0.6 * len(first), rel=0.05), "a step stays a step"
+    assert len(first) != len(second)
+    assert origin.about()["seconds"] == 900

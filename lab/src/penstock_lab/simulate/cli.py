@@ -19,7 +19,8 @@ from penstock_lab.simulate.overview import report
 from penstock_lab.simulate.policies.registry import OURS, PolicyError, defaults, parameters, tuned_names
 from penstock_lab.simulate.row import Row
 from penstock_lab.simulate.score import Objectives
-from penstock_lab.simulate.study import File, Study
+from penstock_lab.simulate.study import File, Made, Origin, Study
+from penstock_lab.simulate.synthetic import PREFIX, SHAPES, is_synthetic, parse
 from penstock_lab.traces.errors import TraceError
 from penstock_lab.traces.source import FORMATS, Source
 
@@ -47,6 +48,29 @@ def _policies(_context: click.Context, _option: click.Parameter, value: str) -> 
     return names
 
 
+def _trace(_context: click.Context, _option: click.Parameter, value: str) -> Path | Made:
+    if is_synthetic(value):
+        try:
+            return Made(parse(value))
+        except TraceError as error:
+            raise click.BadParameter(str(error)) from error
+    path = Path(value)
+    if not path.is_file():
+        raise click.BadParameter(f"{value}: no such file; made-up traffic is {PREFIX}SHAPE, of {', '.join(SHAPES)}")
+    return path
+
+
+def _origin(trace: Path | Made, form: str, start: float, end: float | None) -> Origin:
+    if isinstance(trace, Made):
+        if form != "auto" or start or end is not None:
+            raise click.UsageError("--format, --start and --end are of files; made-up traffic takes seconds=NUMBER")
+        return trace
+    try:
+        return File(Source(path=trace, format=form, start=start, end=end))
+    except TraceError as error:
+        raise click.UsageError(str(error)) from error
+
+
 def _meant(names: tuple[str, ...], rivals: str) -> tuple[str, ...]:
     """`all` in full: ours, the oracle, the fewest that attain, and the first rivals at what was asked for."""
     if _ALL not in names:
@@ -58,7 +82,11 @@ def _meant(names: tuple[str, ...], rivals: str) -> tuple[str, ...]:
 
 @click.command()
 @click.option(
-    "--trace", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="A trace file."
+    "--trace",
+    "trace",
+    callback=_trace,
+    required=True,
+    help="A trace file, or synthetic:SHAPE[,NAME=NUMBER…], as in synthetic:step3,seconds=3600.",
 )
 @click.option("--format", "form", type=click.Choice(("auto", *FORMATS)), default="auto", show_default=True)
 @click.option("--start", type=click.FloatRange(0), default=0.0, help="Seconds into the trace to begin at.")
@@ -107,7 +135,7 @@ def _meant(names: tuple[str, ...], rivals: str) -> tuple[str, ...]:
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("out/simulate"), show_default=True
 )
 def simulate(  # noqa: PLR0917 - click hands the options over by name
-    trace: Path,
+    trace: Path | Made,
     form: str,
     start: float,
     end: float | None,
@@ -134,12 +162,8 @@ def simulate(  # noqa: PLR0917 - click hands the options over by name
     """
     if mean_replicas is not None and rate_scale is not None:
         raise click.UsageError("--mean-replicas and --rate-scale exclude each other: both set the rate")
-    try:
-        source = Source(path=trace, format=form, start=start, end=end)
-    except TraceError as error:
-        raise click.UsageError(str(error)) from error
     study = Study(
-        trace=File(source),
+        trace=_origin(trace, form, start, end),
         profile=profile,
         objectives=Objectives(ttft, tpot, attainment),
         policies=_meant(policies, rivals),

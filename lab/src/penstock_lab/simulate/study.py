@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from penstock_contract.profile import Profile
 from penstock_lab.simulate import oracle
 from penstock_lab.simulate.score import Objectives
 from penstock_lab.simulate.state import Requests
+from penstock_lab.simulate.synthetic import Synthetic
 from penstock_lab.simulate.world import Setting
 from penstock_lab.traces.request import arrays
 from penstock_lab.traces.source import Source
@@ -29,8 +30,17 @@ class Origin(Protocol):
         """Of the trace."""
         ...
 
+    @property
+    def slowdown_per_hour(self) -> float:
+        """By how much a replica's steps grow in an hour, as a share."""
+        ...
+
     def load(self) -> Requests:
         """All of them, in order of arrival."""
+        ...
+
+    def scaled(self, requests: Requests, scale: float, seed: int) -> Requests:
+        """The traffic of a seed, with `scale` requests for each of those that were loaded."""
         ...
 
     def about(self) -> dict[str, object]:
@@ -49,6 +59,11 @@ class File:
         """Of the file."""
         return self.source.path.name
 
+    @property
+    def slowdown_per_hour(self) -> float:
+        """None."""
+        return 0.0
+
     def load(self) -> Requests:
         """The part that is asked for.
 
@@ -57,10 +72,44 @@ class File:
         """
         return load(self.source)
 
+    def scaled(self, requests: Requests, scale: float, seed: int) -> Requests:
+        """Copies that are moved by some seconds, and a thinned one."""
+        return oracle.scaled(requests, scale, seed=seed)
+
     def about(self) -> dict[str, object]:
         """File, format and part."""
         one = self.source
         return {"file": one.path.name, "format": one.format, "start": one.start, "end": one.end}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Made-up traffic: drawn anew at the rate that is asked for, so that a step stays a step."""
+
+    synthetic: Synthetic
+
+    @property
+    def name(self) -> str:
+        """Of the shape, as it is asked for."""
+        return str(self.synthetic.path)
+
+    @property
+    def slowdown_per_hour(self) -> float:
+        """Of a leak."""
+        return self.synthetic.slowdown_per_hour
+
+    def load(self) -> Requests:
+        """All of it, at its own rate."""
+        return self.synthetic.columns()
+
+    def scaled(self, requests: Requests, scale: float, seed: int) -> Requests:
+        """Another draw at another rate."""
+        del requests
+        return replace(self.synthetic, rate=self.synthetic.rate * scale, seed=seed).columns()
+
+    def about(self) -> dict[str, object]:
+        """All of its numbers."""
+        return {"file": self.name, "format": self.synthetic.format, **asdict(self.synthetic)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +160,7 @@ def traffic(study: Study, requests: Requests, seed: int) -> tuple[Requests, floa
     scale = study.rate_scale
     if study.mean_replicas is not None and len(requests):
         scale = study.mean_replicas / max(1e-9, oracle.mean_replicas(requests, study.profile, study.objectives))
-    made = oracle.scaled(requests, scale, seed=seed)
+    made = study.trace.scaled(requests, scale, seed)
     if len(made) > MOST_REQUESTS:
         cut = slice(0, MOST_REQUESTS)
         made = Requests(made.arrival[cut], made.prompt[cut], made.output[cut], made.cached[cut])
@@ -128,4 +177,5 @@ def setting(study: Study, seed: int) -> Setting:
         ttft_seconds=study.objectives.ttft_seconds,
         tpot_seconds=study.objectives.tpot_seconds,
         seed=seed,
+        slowdown_per_hour=study.trace.slowdown_per_hour,
     )

@@ -15,6 +15,7 @@ async def test_a_request_waits_for_the_first_worker_of_a_service_at_zero(world):
     await world.held(service, 1)
     demand = await world.demand(service)
     assert (demand["arrived"], demand["prompt_tokens"], demand["in_flight"]) == (1, 8, 0)
+    assert demand["prompt_lengths"][4] == sum(demand["prompt_lengths"]) == 1, "8 tokens have four bits"
     before = demand["oldest_held_seconds"]
     assert (await world.demand(service))["oldest_held_seconds"] >= before > 0
     assert await world.metric(service, "requests_held") == 1

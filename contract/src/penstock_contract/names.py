@@ -58,3 +58,5 @@ HEADER_REQUEST_ID: Final = "x-request-id"
 # Objectives. TPOT is defined from this many output tokens on.
 OBJECTIVE_METRICS: Final = ("TTFT", "TPOT", "ITL", "QueueWait", "E2E")
 TPOT_MIN_TOKENS: Final = 16
+# The gateways count prompts by the bits of their length: 2^(i-1) <= tokens < 2^i for i > 0, the last one open.
+PROMPT_LENGTH_BITS: Final = 24

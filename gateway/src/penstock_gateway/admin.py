@@ -56,6 +56,11 @@ def demand(services: Iterable[Service]) -> dict[str, Any]:
             service.path: {
                 "arrived": service.stats.arrived,
                 "prompt_tokens": service.stats.prompt_tokens,
+                "prompt_lengths": service.stats.prompt_lengths,
+                "objectives": [
+                    {"metric": metric, "percentile": percentile, "met": met, "missed": missed}
+                    for (metric, percentile), (met, missed) in service.stats.objectives.items()
+                ],
                 "held": service.pool.held,
                 "oldest_held_seconds": round(service.pool.oldest_held_seconds, 3),
                 "in_flight": service.stats.in_flight,

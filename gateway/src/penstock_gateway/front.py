@@ -119,8 +119,7 @@ class Front:
     async def _forward(self, exchange: Exchange, asked: Inquiry, request: web.BaseRequest) -> web.StreamResponse:
         """Have it answered, and count how it went."""
         service = exchange.service
-        service.stats.arrived += 1
-        service.stats.prompt_tokens += asked.prompt_tokens
+        service.stats.arrive(asked.prompt_tokens)
         try:
             return await self._relay.forward(exchange, request)
         except Refusal as refusal:

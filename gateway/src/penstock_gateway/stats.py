@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from penstock_contract.metrics import LATENCY_BUCKETS
+from penstock_contract.names import PROMPT_LENGTH_BITS
 from penstock_gateway.errors import REASONS
 from penstock_gateway.sla import JUDGED, End, Objective, Timings, verdicts
 
@@ -43,6 +44,7 @@ class Stats:
     Attributes:
         arrived: requests, those that failed later included.
         prompt_tokens: of all of them.
+        prompt_lengths: arrivals by the bits of their prompt's length in tokens.
         in_flight: requests that a worker has.
         failed: by reason.
         objectives: (met, missed) by metric and percentile.
@@ -51,13 +53,14 @@ class Stats:
     """
 
     __slots__ = (
-        "arrived", "e2e", "failed", "in_flight", "mean_output", "objectives", "prompt_tokens", "queue_wait",
-        "tpot", "ttft",
+        "arrived", "e2e", "failed", "in_flight", "mean_output", "objectives", "prompt_lengths", "prompt_tokens",
+        "queue_wait", "tpot", "ttft",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.arrived = 0
         self.prompt_tokens = 0
+        self.prompt_lengths = [0] * PROMPT_LENGTH_BITS
         self.in_flight = 0
         self.failed = dict.fromkeys(REASONS, 0)
         self.objectives: dict[tuple[str, str], list[int]] = {}
@@ -66,6 +69,12 @@ class Stats:
         self.queue_wait = Histogram()
         self.e2e = Histogram()
         self.mean_output = _FIRST_GUESS
+
+    def arrive(self, prompt_tokens: int) -> None:
+        """Count a request that is let in."""
+        self.arrived += 1
+        self.prompt_tokens += prompt_tokens
+        self.prompt_lengths[min(prompt_tokens.bit_length(), PROMPT_LENGTH_BITS - 1)] += 1
 
     def aim(self, objectives: Iterable[Objective]) -> None:
         """Count for these objectives from now on; those that stay keep their counts."""

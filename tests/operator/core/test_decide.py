@@ -1,6 +1,7 @@
 """Properties and examples of the scaling policy."""
 
 import functools
+import math
 from dataclasses import replace
 
 import pytest
@@ -136,16 +137,20 @@ def test_empty_memory_never_shrinks(replicas: int, load: float, window: float) -
     assert decision.replicas >= replicas
 
 
-@settings(max_examples=50)
-@given(replicas=st.integers(1, 30), load=st.floats(0, 300))
-def test_constant_load_reaches_a_fixed_point(replicas: int, load: float) -> None:
-    seen = observation(replicas=replicas, arrivals=load, running=load)
-    settled, memory, now = run(seen, ticks=60)
-    seen = replace(seen, replicas=settled.replicas, ready=settled.replicas, reporting=fresh(settled.replicas))
-    for _ in range(60):
-        decision, memory = decide(POLICY, seen, memory, now)
-        assert decision.replicas == settled.replicas
+@settings(max_examples=8)
+@given(replicas=st.integers(1, 30), load=st.floats(0.5, 250), allowed=st.sampled_from([None, 0.01, 0.1]))
+def test_constant_load_reaches_a_fixed_point(replicas: int, load: float, allowed: float | None) -> None:
+    """From above, as it is learned that the load does not move; and it stays there."""
+    seen, memory, now, counts = observation(replicas=replicas, arrivals=load, running=load), Memory(), NOW, []
+    for _ in range(600):
+        decision, memory = decide(replace(POLICY, allowed=allowed), seen, memory, now)
+        counts.append(decision.replicas)
+        seen = replace(seen, replicas=counts[-1], ready=counts[-1], reporting=fresh(counts[-1]))
         now += 5.0
+    needed = load * 100 / 1000
+    assert counts[60:] == sorted(counts[60:], reverse=True)
+    assert math.ceil(needed) <= counts[-1] <= math.ceil(needed * 1.2 / 0.9)
+    assert allowed or len(set(counts[-400:])) == 1
 
 
 @given(replicas=counts, load=loads, waiting=loads)
@@ -239,7 +244,7 @@ def test_moved_bounds_apply_while_signals_are_unknown() -> None:
 def test_only_auto_acts(mode: Mode) -> None:
     decision, _ = decide(replace(POLICY, mode=mode), observation(arrivals=90), warm(arrivals=10, running=10), NOW)
     assert not decision.act
-    assert decision.replicas == (1 if mode is Mode.PAUSED else 10)
+    assert decision.replicas == 1 if mode is Mode.PAUSED else decision.replicas >= 10
 
 
 def test_a_foreign_scaler_is_left_alone() -> None:

@@ -5,8 +5,16 @@ from dataclasses import replace
 import pytest
 
 from observations import NOW, fresh, observation
-from penstock_operator.core.scaling.demand import smooth_arrivals, tokens_per_request, update_output
-from penstock_operator.core.scaling.types import OutputLength
+from penstock_operator.core.scaling.demand import (
+    prefill_per_request,
+    share_longer,
+    smooth_arrivals,
+    tokens_per_request,
+    update_output,
+    update_prompt,
+)
+from penstock_operator.core.scaling.stepfit import StepRates
+from penstock_operator.core.scaling.types import OutputLength, PromptLength
 
 
 def test_a_level_shift_is_followed_at_once() -> None:
@@ -78,3 +86,29 @@ def test_an_estimate_is_learned_anew_after_a_gap() -> None:
             now += 5.0
         now += 3600.0
     assert tokens_per_request(output, running=20) == pytest.approx(300, rel=0.02)
+
+
+def test_prompts_cost_what_is_computed_of_them() -> None:
+    prompt = PromptLength()
+    work = StepRates(steps=10.0, seconds=1.0, sequences=5.0, prefill_tokens=600.0, generated_tokens=50.0)
+    for _ in range(100):  # 100 tokens a prompt by the gateways' count, of which the workers compute 60 in the mean
+        seen = replace(observation(arrivals=10.0), prompt_tokens=fresh(1000.0), work=work)
+        prompt = update_prompt(prompt, seen, elapsed_seconds=5.0)
+    assert prefill_per_request(prompt) == pytest.approx(60.0)
+    seen = replace(observation(arrivals=10.0), prompt_tokens=fresh(3000.0), work=None)
+    for _ in range(100):  # three times as long: followed before a worker has computed them
+        prompt = update_prompt(prompt, seen, elapsed_seconds=5.0)
+    assert prefill_per_request(prompt) == pytest.approx(180.0, rel=0.1)
+    assert prefill_per_request(PromptLength()) is None
+
+
+def test_the_share_of_prompts_that_are_too_long() -> None:
+    lengths = tuple(10.0 if bits in (7, 13) else 0.0 for bits in range(24))  # 64-127 and 4096-8191 tokens
+    prompt = PromptLength(offered=100.0, computed=100.0, lengths=lengths)
+    assert share_longer(prompt, 1000.0) == pytest.approx(0.5)
+    assert share_longer(prompt, 10.0) == pytest.approx(1.0)
+    assert share_longer(prompt, 10_000.0) == 0.0
+    assert share_longer(prompt, 4096 * 2**0.5) == pytest.approx(0.25)
+    assert share_longer(replace(prompt, computed=50.0), 4096.0 / 2) == pytest.approx(0.5), "half of each is cached"
+    assert share_longer(PromptLength(), 1.0) == 0.0
+    assert share_longer(prompt, 1e12) == 0.0

@@ -53,7 +53,7 @@ def past(*, without: Any = (), **values: Any) -> Past:
 
 
 def remembered(seen: Past, *, replicas: int = 4, policy: Policy = POLICY, **more: Any) -> Memory:
-    return recall(policy, KEY, seen, replicas=replicas, **({"since": 0.0, "gateways": 2} | more))
+    return recall(policy, KEY, seen, replicas=replicas, **({"since": GRID[0], "gateways": 2} | more))
 
 
 def next_decision(memory: Memory, seen: Past, *, policy: Policy = POLICY, replicas: int = 4) -> Any:
@@ -79,7 +79,7 @@ def test_it_is_the_memory_of_an_operator_that_never_stopped(rates: list[float], 
         if gateways:
             observation = at_the_door(observation, Door(Offered(of[at], 50.0, 0.0, 1.0, 20.0, at)))
         _, live = decide(POLICY, observation, live, at)
-    assert remembered(seen, gateways=gateways) == live
+    assert remembered(seen, gateways=gateways, since=0.0) == live
 
 
 def test_with_a_whole_window_of_little_load_a_scale_down_goes_on() -> None:
@@ -92,7 +92,7 @@ def test_with_a_whole_window_of_little_load_a_scale_down_goes_on() -> None:
     "seen",
     [
         past(without=GRID[18:20]),
-        past(waiting=lambda at: 400.0 if at == GRID[20] else 0.0),
+        past(waiting=lambda at: 4000.0 if at == GRID[20] else 0.0),
         past(age=lambda at: 30.0 if at == GRID[15] else 2.0),
         replace(past(), grid=GRID[-3:]),
         past(reporting=lambda at: 1.0 if at == GRID[15] else 4.0),
@@ -110,9 +110,14 @@ def test_nothing_known_is_no_memory_of_load() -> None:
 
 
 def test_what_was_before_the_service_was_a_namesake() -> None:
-    assert remembered(past(), since=GRID[-1] + 1) == Memory()
+    assert remembered(past(), since=GRID[-1] + 1).forecast is None
     late = remembered(past(), since=GRID[-3])
     assert next_decision(late, past()).replicas == 4
+
+
+def test_a_service_that_is_older_than_what_is_known_keeps_its_count_for_longer() -> None:
+    seen = past()
+    assert next_decision(remembered(seen, since=0.0), seen).replicas == 4
 
 
 @pytest.mark.parametrize("missing", list(DOOR))

@@ -10,6 +10,7 @@ from penstock_operator.core.scaling.sizing import (
     BACKLOG_DRAIN_SECONDS,
     DOWN_UTILISATION,
     affordable,
+    backlog_when_ready,
     excess_queue,
     need,
     recommend,
@@ -28,25 +29,41 @@ def test_excess(waiting: float, tolerated: float, ready: int, excess: float) -> 
     assert excess_queue(waiting=waiting, tolerated_per_replica=tolerated, ready=ready) == excess
 
 
-def test_need_is_load_and_a_backlog_worked_off_in_time() -> None:
-    found = need(demand=2500, excess_requests=30, tokens_per_request=100, capacity=1000)
-    assert found.load == 2.5
-    assert found.backlog == pytest.approx(30 * 100 / BACKLOG_DRAIN_SECONDS / 1000)
+def test_need_is_the_load_to_come_and_a_backlog_worked_off_in_time() -> None:
+    found = need(now=2.5, growth=1.2, backlog=15.0)
+    assert found.load == pytest.approx(3.0)
+    assert found.backlog == pytest.approx(15.0 / BACKLOG_DRAIN_SECONDS)
     assert found.total == found.load + found.backlog
 
 
 @pytest.mark.parametrize(
-    ("demand", "excess", "reason"),
-    [
-        (2500, 0, Reason.OFFERED_LOAD),
-        (2500, 30, Reason.OFFERED_LOAD),
-        (2950, 30, Reason.BACKLOG),
-        (0, 1, Reason.BACKLOG),
-    ],
+    ("now", "backlog", "reason"),
+    [(2.5, 0, Reason.OFFERED_LOAD), (2.5, 3, Reason.OFFERED_LOAD), (2.95, 3, Reason.BACKLOG), (0, 1, Reason.BACKLOG)],
     ids=["load only", "backlog fits in", "backlog needs one more", "backlog only"],
 )
-def test_the_reason_is_what_decides_the_count(demand: float, excess: float, reason: Reason) -> None:
-    assert need(demand=demand, excess_requests=excess, tokens_per_request=100, capacity=1000).reason is reason
+def test_the_reason_is_what_decides_the_count(now: float, backlog: float, reason: Reason) -> None:
+    assert need(now=now, growth=1.0, backlog=backlog).reason is reason
+
+
+@pytest.mark.parametrize(
+    ("excess", "need", "ready", "etas", "waiting"),
+    [
+        (0.0, 2.0, 2, [], 0.0),
+        (30.0, 2.0, 3, [], 0.0),
+        (90.0, 2.0, 3, [], 30.0),
+        (0.0, 3.0, 2, [], 60.0),
+        (0.0, 3.0, 2, [20.0], 20.0),
+        (0.0, 3.0, 2, [20.0, 40.0], 0.0),
+        (0.0, 3.0, 2, [-5.0], 0.0),
+        (0.0, 3.0, 2, [500.0], 60.0),
+    ],
+    ids=["enough", "worked off", "not in time", "grows", "until help comes", "and is worked off", "late", "too late"],
+)
+def test_the_backlog_that_will_be_left_counts(
+    excess: float, need: float, ready: int, etas: list[float], waiting: float
+) -> None:
+    left = backlog_when_ready(excess=excess, need=need, ready=ready, etas=etas, horizon_seconds=60.0)
+    assert left == pytest.approx(waiting)
 
 
 @given(needed=needs, more=needs, current=counts)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from observations import NOW, fresh, observation
 from penstock_operator.core.scaling import Memory, Policy, Signal, SignalState, decide
-from penstock_operator.core.scaling.capacity import LEAST_WINDOWS, TAIL_OVER_MEAN, tokens_per_second
+from penstock_operator.core.scaling.budget import TAIL
+from penstock_operator.core.scaling.capacity import LEAST_WINDOWS, tokens_per_second
 from penstock_operator.core.scaling.stepfit import StepFit, StepRates, sustainable, update
 
 A, D, E = 0.011, 0.0001, 0.00005  # seconds per step, per decoded sequence, per prefill token
@@ -54,6 +55,18 @@ def test_it_predicts_the_load_at_which_a_step_reaches_the_bound(noise: float) ->
     assert found <= truth(0.028) * 1.03, "what is not known well counts as slower"
 
 
+def test_it_stays_at_what_was_seen_while_the_load_shows_nothing_new() -> None:
+    """Prefill alone, always the same: base and prefill cannot be told apart, but what is seen must be what is said."""
+    fit = None
+    for number in range(300):
+        fit = update(fit, window(20.0, ratio=250.0), replicas=1, now=NOW + 5 * number)
+        assert fit is not None
+        row = (1.0, fit.mean_sequences, fit.mean_sequences * 250.0)
+        predicted = sum(value * theta for value, theta in zip(row, fit.theta, strict=True))
+        assert predicted == pytest.approx(fit.mean_step_seconds, rel=0.05)
+        assert min(fit.theta) >= 0
+
+
 def test_it_follows_a_shift_of_the_mix() -> None:
     fit = fitted(SWING)
     for number in range(200):
@@ -64,7 +77,7 @@ def test_it_follows_a_shift_of_the_mix() -> None:
 
 def test_steady_load_for_hours_neither_winds_it_up_nor_freezes_it() -> None:
     fit = fitted(SWING + [500.0] * 3000)
-    assert all(fit.covariance[i][i] <= fit.start[i] * (1 + 1e-9) for i in range(3))
+    assert all(fit.covariance[i][i] <= fit.prior[i] ** 2 * (1 + 1e-9) for i in range(3))
     steady = sustainable(fit, step_seconds=0.028, max_sequences=None)
     assert steady is not None
     assert steady <= truth(0.028) * 1.05
@@ -121,7 +134,7 @@ POLICY = Policy(min_replicas=1, max_replicas=50, tpot_seconds=0.05)
 
 def test_an_explicit_target_wins_and_the_lower_of_the_two_bounds_counts() -> None:
     fit = fitted(SWING)
-    bound = sustainable(fit, step_seconds=0.05 / TAIL_OVER_MEAN, max_sequences=None)
+    bound = sustainable(fit, step_seconds=0.05 / TAIL, max_sequences=None)
     assert tokens_per_second(POLICY, None, fit) == bound
     assert tokens_per_second(POLICY, 1000.0, fit) == 800.0
     assert tokens_per_second(POLICY, 1e6, fit) == bound
@@ -144,7 +157,7 @@ def run(load: float, *, ticks: int = 60, **changes: object) -> tuple[int, Memory
 
 def test_a_service_without_a_target_grows_before_anything_queues() -> None:
     """The time per token is what tells: saturation alone would wait for a queue."""
-    needed = math.ceil(6000 / truth(0.05 / TAIL_OVER_MEAN))
+    needed = math.ceil(6000 / truth(0.05 / TAIL))
     replicas, memory = run(6000.0)
     assert memory.saturation_tokens_per_second is None
     assert needed <= replicas <= needed + 2

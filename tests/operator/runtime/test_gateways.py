@@ -82,6 +82,27 @@ async def test_rates_come_from_two_readings(start, gateways: Gateways) -> None:
     assert offered(await gateways.read([gateway.pod()], 15.0)) == (10.0, 0, 0)
 
 
+async def test_what_was_judged_and_how_long_prompts_are_comes_as_rates(start, gateways: Gateways) -> None:
+    """Also of an objective that is new, and from nothing that a gateway said before the operator came."""
+    gateway = await start()
+    gateway.says(100)
+    told = gateway.page["services"]["team-a/chat"]
+    told["prompt_lengths"] = [0, 5, 95]
+    told["objectives"] = [{"metric": "TTFT", "percentile": "99", "met": 90, "missed": 10}]
+    assert (await gateways.read([gateway.pod()], 10.0)).of(CHAT).offered.missed == ()
+    told["prompt_lengths"] = [0, 10, 100]
+    told["objectives"] = [
+        {"metric": "TTFT", "percentile": "99", "met": 115, "missed": 10},
+        {"metric": "TPOT", "percentile": "95.0", "met": 1, "missed": 5},
+    ]
+    seen = (await gateways.read([gateway.pod()], 15.0)).of(CHAT).offered
+    assert seen.prompt_lengths == (0.0, 1.0, 1.0)
+    assert [(one.metric, round(one.allowed, 6), one.met, one.missed) for one in seen.missed] == [
+        ("TTFT", 0.01, 5.0, 0.0),
+        ("TPOT", 0.05, 0.2, 1.0),
+    ]
+
+
 async def test_gateways_add_up_and_one_that_restarts_loses_nothing(start, gateways: Gateways) -> None:
     first, second = await start(), await start()
     pods = [first.pod(), second.pod(address="127.0.0.2")]

@@ -20,7 +20,7 @@ from penstock_lab.simulate import engine
 from penstock_lab.simulate.outage import Fault, Kind, Outages, veiled
 from penstock_lab.simulate.pods import Pod, Pods
 from penstock_lab.simulate.policies.base import Door, Glance, Policy
-from penstock_lab.simulate.scrapes import Scrapes, probe
+from penstock_lab.simulate.scrapes import Scrapes, Sums, probe
 from penstock_lab.simulate.state import Floats, Ints, Limits, Requests, arrays
 
 WINDOW_SCRAPES = 4
@@ -50,6 +50,7 @@ class Setting:
         seed: of the start-up times.
         slowdown_per_hour: how much longer every step takes after an hour, as a share: a leak.
         faults: what goes wrong, and when.
+        most_missed: end as soon as more requests than that have missed an objective; None = never.
     """
 
     profile: Profile
@@ -67,6 +68,7 @@ class Setting:
     seed: int = 0
     slowdown_per_hour: float = 0.0
     faults: tuple[Fault, ...] = ()
+    most_missed: int | None = None
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ class Run:
         killed: requests that a removed pod took with it.
         points: (seconds, asked, ready, offered requests/s, held and waiting) at each tick.
         objectives: (metric, met, missed) as the gateways counted them.
+        given_up: it ended early, with more misses than `most_missed`.
     """
 
     requests: Requests
@@ -94,6 +97,7 @@ class Run:
     killed: int
     points: list[tuple[float, int, int, float, float]] = field(default_factory=list)
     objectives: tuple[tuple[str, float, float], ...] = ()
+    given_up: bool = False
 
 
 class World:
@@ -102,6 +106,7 @@ class World:
     def __init__(self, requests: Requests, setting: Setting, policy: Policy) -> None:
         self._setting = setting
         self._policy = policy
+        self._blind = getattr(policy, "blind", False)  # it looks at nothing but the clock
         self._outages = Outages(setting.faults)
         self._anew = copy.deepcopy(policy) if any(one.kind is Kind.RESTART for one in setting.faults) else policy
         self._lost: frozenset[int] = frozenset()
@@ -136,7 +141,7 @@ class World:
         self._pods.begin_with(setting.initial_replicas)
         last = float(self._requests.arrival[-1]) if len(self._requests) else 0.0
         now, tick, hands, scrape = 0.0, 0.0, 0.0, 0.0
-        while now < last + _TAIL_SECONDS and fleet.ended_count[0] < len(self._requests):
+        while now < last + _TAIL_SECONDS and fleet.ended_count[0] < len(self._requests) and not self._hopeless:
             then = min(tick, hands, scrape, self._pods.next_event(), self._outages.next_edge(now))
             if then > now:
                 engine.run(fleet, now, then, 0.25, self._mean_output())
@@ -165,7 +170,13 @@ class World:
             killed=self._pods.killed,
             points=self._points,
             objectives=self._objectives(),
+            given_up=self._hopeless,
         )
+
+    @property
+    def _hopeless(self) -> bool:
+        most = self._setting.most_missed
+        return most is not None and max(self._fleet.judged[0, 1], self._fleet.judged[1, 1]) > most
 
     def _tick(self, now: float) -> None:
         if self._outages.any(Kind.RESTART):
@@ -179,6 +190,8 @@ class World:
         if self._setting.slowdown_per_hour:
             slower = 1.0 + self._setting.slowdown_per_hour * now / 3600
             self._fleet.coefficients[:] = slower * self._coefficients
+        if self._blind:
+            return
         if not self._outages.blind:
             self._scrapes.take(self._pods.live, self._fleet, now, self._lost)
         elif not self._outages.any(Kind.FROZEN):
@@ -217,6 +230,8 @@ class World:
         return max(1.0, float(tokens) / max(1, int(ended)))
 
     def _glance(self, now: float) -> Glance:
+        if self._blind:
+            return self._dark(now)
         live = self._pods.live
         serving = [pod for pod in live if pod.ready is not None]
         return Glance(
@@ -236,6 +251,22 @@ class World:
             draining=frozenset(pod.number for pod in live if pod.draining is not None),
             history=self._scrapes.history(),
             probe=partial(probe, live, self._fleet, now),
+        )
+
+    def _dark(self, now: float) -> Glance:
+        """For who looks at the clock only."""
+        nothing = Sums(np.empty(0), 0.0, 0.0, 0.0, 0, None)
+        return Glance(
+            now=now,
+            replicas=self._pods.replicas,
+            ready=len(self._pods.ready),
+            starting=0,
+            unschedulable=0,
+            scraped=nothing,
+            pages=[],
+            window_seconds=self._scrapes.window_seconds,
+            door=self._at_the_door(now),
+            startup_seconds=None,
         )
 
     def _at_the_door(self, now: float) -> Door:

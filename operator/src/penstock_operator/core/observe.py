@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock_operator.core import pods as worker_pods
 from penstock_operator.core.handover import foreign_scaler
+from penstock_operator.core.scaling.budget import Missed
 from penstock_operator.core.scaling.signals import Key, View, generated, reporting, signal, step_rates
 from penstock_operator.core.scaling.types import Observation, Signal, SignalState
 from penstock_operator.core.status import replacing
@@ -26,6 +28,8 @@ class Offered:
         in_flight: requests sent to a worker and not finished.
         window_seconds: time that the rates cover.
         at: Unix seconds of the reading.
+        missed: requests judged by each objective.
+        prompt_lengths: arrivals per second by the bits of their prompt's length in tokens; empty when not told.
     """
 
     requests_per_second: float | None
@@ -34,6 +38,8 @@ class Offered:
     in_flight: float
     window_seconds: float
     at: float
+    missed: tuple[Missed, ...] = ()
+    prompt_lengths: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,13 @@ class Door:
 
 
 def observe(
-    key: Key, *, deployment: Manifest, pods: Sequence[Manifest], view: View, door: Door | None = None
+    key: Key,
+    *,
+    deployment: Manifest,
+    pods: Sequence[Manifest],
+    view: View,
+    door: Door | None = None,
+    startup_timeout_seconds: float = math.inf,
 ) -> Observation:
     """The observation of one service.
 
@@ -55,6 +67,7 @@ def observe(
         pods: its pods, also those on their way out.
         view: answers of the metrics source at this tick.
         door: the gateways' answer; None when there is no gateway.
+        startup_timeout_seconds: a pod that took longer tells nothing of how long a start takes.
     """
     live = worker_pods.live(pods)
     seen = replace(
@@ -67,6 +80,8 @@ def observe(
         unschedulable=len(worker_pods.unschedulable(live)),
         rolling_out=replacing(deployment),
         foreign_scaler=foreign_scaler(deployment, now=view.now),
+        startup_seconds=worker_pods.startup_p90(live, longest=startup_timeout_seconds),
+        starting_ages=worker_pods.starting_ages(live, now=view.now),
     )
     return seen if door is None else at_the_door(seen, door)
 
@@ -107,6 +122,8 @@ def at_the_door(seen: Observation, door: Door) -> Observation:
         arrivals=_rate(seen.arrivals, offered.requests_per_second, offered),
         prompt_tokens=_rate(seen.prompt_tokens, offered.prompt_tokens_per_second, offered),
         rate_window_seconds=offered.window_seconds or seen.rate_window_seconds,
+        missed=offered.missed,
+        prompt_lengths=offered.prompt_lengths,
     )
 
 

@@ -157,5 +157,16 @@ def startup_p90(pods: Sequence[Manifest], *, longest: float) -> float | None:
     return seen[math.ceil(0.9 * len(seen)) - 1] if seen else None
 
 
+def starting_ages(pods: Sequence[Manifest], *, now: float) -> tuple[float, ...]:
+    """Seconds since the creation of each live pod that has a node and is not ready."""
+    return tuple(
+        max(0.0, now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"]).timestamp())
+        for pod in live(pods)
+        if not is_ready(pod)
+        and _condition(pod, "PodScheduled").get("status") == "True"
+        and pod["metadata"].get("creationTimestamp")
+    )
+
+
 def _seconds(start: str, end: str) -> float:
     return max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())

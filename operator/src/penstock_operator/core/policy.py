@@ -31,12 +31,17 @@ def scaling_policy(spec: InferenceServiceSpec) -> Policy | None:
         max_down_step=behavior.scale_down.max_replicas_per_step,
         cost_per_replica_hour=cost_per_replica_hour(spec),
         max_cost_per_hour=None if scaling.budget is None else float(scaling.budget.max_cost_per_hour),
-        tpot_seconds=min(
-            (one.threshold_seconds for one in objectives(spec) if one.metric in ("TPOT", "ITL")), default=None
-        ),
+        tpot_seconds=_tightest(spec, "TPOT", "ITL"),
+        ttft_seconds=_tightest(spec, "TTFT"),
+        allowed=min((1.0 - one.percentile / 100 for one in objectives(spec)), default=None),
         max_sequences=_max_sequences(spec.runtime.args or ()),
         **optional,
     )
+
+
+def _tightest(spec: InferenceServiceSpec, *metrics: str) -> float | None:
+    """Smallest threshold in seconds among the objectives on these metrics; None without one."""
+    return min((one.threshold_seconds for one in objectives(spec) if one.metric in metrics), default=None)
 
 
 def _max_sequences(args: Sequence[str]) -> int | None:

@@ -62,7 +62,8 @@ def recall(policy: Policy, key: Key, past: Past, *, replicas: int, since: float,
         since: Unix seconds from which on the service was what it is now; what is older was another one.
         gateways: how many there are; without the counters of each, demand is not known.
     """
-    memory = Memory()
+    # A service that is younger than what is known of it had its first count chosen by its user.
+    memory = Memory(at=since) if past.grid and since >= past.grid[0] else Memory()
     for moment in past.grid:
         if moment < since:
             continue

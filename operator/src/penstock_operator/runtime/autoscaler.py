@@ -187,7 +187,14 @@ class Autoscaler:
         basis: tuple[object, ...] = (raw, deployment, workers, terms, self._attainment.get(terms.promise))
         if terms.policy is None:
             return _Outcome(key, terms, raw, deployment, workers, basis)
-        seen = observe(key, deployment=deployment, pods=workers, view=sight.view, door=sight.doors.of(key))
+        seen = observe(
+            key,
+            deployment=deployment,
+            pods=workers,
+            view=sight.view,
+            door=sight.doors.of(key),
+            startup_timeout_seconds=terms.service.spec.runtime.startup_timeout_seconds,
+        )
         decision, self._memory[uid] = decide(terms.policy, seen, self._memory.get(uid, Memory()), now)
         states = {name: signal.state for name, signal in seen.signals().items()}
         basis = (*basis, decision, states, seen.source_error)

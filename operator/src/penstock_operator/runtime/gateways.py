@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -18,10 +18,15 @@ import aiohttp
 from penstock_contract import names
 from penstock_operator.core.observe import Door, Offered
 from penstock_operator.core.pods import is_ready
+from penstock_operator.core.scaling.budget import Missed
 
 _TIMEOUT = aiohttp.ClientTimeout(total=2)
 _HISTORY_SECONDS = 15.0
 Key = tuple[str, str]
+_Counter = tuple[str | int, ...]
+_ARRIVED: _Counter = ("arrived",)
+_PROMPT_TOKENS: _Counter = ("prompt_tokens",)
+_LENGTH, _OBJECTIVE = "length", "objective"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +58,9 @@ class Doors:
 class _Seen:
     """What one gateway says of one service: counters since its start, and what is there now."""
 
-    arrived: float
-    prompt_tokens: float
+    counters: Mapping[_Counter, float]
     held: float
     in_flight: float
-
-
-@dataclass(slots=True)
-class _Total:
-    arrived: float = 0.0
-    prompt_tokens: float = 0.0
 
 
 class Gateways:
@@ -70,9 +68,9 @@ class Gateways:
 
     def __init__(self) -> None:
         self._lazy_session: aiohttp.ClientSession | None = None
-        self._last: dict[tuple[str, Key], _Total] = {}
-        self._totals: dict[Key, _Total] = {}
-        self._history: dict[Key, deque[tuple[float, float, float]]] = {}
+        self._last: dict[tuple[str, Key], Mapping[_Counter, float]] = {}
+        self._totals: dict[Key, dict[_Counter, float]] = {}
+        self._history: dict[Key, deque[tuple[float, dict[_Counter, float]]]] = {}
 
     async def close(self) -> None:
         """Close the session."""
@@ -121,26 +119,34 @@ class Gateways:
         return Doors(present=True, services=services, asked=asked)
 
     def _add(self, url: str, key: Key, seen: _Seen) -> None:
-        total = self._totals.setdefault(key, _Total())
+        total = self._totals.setdefault(key, {})
         last = self._last.get((url, key))
-        arrived, tokens = seen.arrived, seen.prompt_tokens
-        if last is not None:
-            total.arrived += arrived - last.arrived if arrived >= last.arrived else arrived
-            total.prompt_tokens += tokens - last.prompt_tokens if tokens >= last.prompt_tokens else tokens
-        self._last[url, key] = _Total(arrived, tokens)
+        for name, value in seen.counters.items():
+            before = value if last is None else last.get(name, 0.0)
+            total[name] = total.get(name, 0.0) + (value - before if value >= before else value)
+        self._last[url, key] = seen.counters
 
     def _offered(self, key: Key, held: float, in_flight: float, now: float) -> Offered:
         total = self._totals[key]
         history = self._history.setdefault(key, deque())
-        history.append((now, total.arrived, total.prompt_tokens))
+        history.append((now, dict(total)))
         while len(history) > 2 and history[1][0] <= now - _HISTORY_SECONDS:
             history.popleft()
-        start = history[0]
-        window = now - start[0]
-        rates: tuple[float | None, float | None] = (None, None)
-        if window > 0:
-            rates = ((total.arrived - start[1]) / window, (total.prompt_tokens - start[2]) / window)
-        return Offered(rates[0], rates[1], held, in_flight, window, now)
+        at, start = history[0]
+        window = now - at
+        if window <= 0:
+            return Offered(None, None, held, in_flight, window, now)
+        rates = {name: (value - start.get(name, 0.0)) / window for name, value in total.items()}
+        return Offered(
+            rates[_ARRIVED],
+            rates[_PROMPT_TOKENS],
+            held,
+            in_flight,
+            window,
+            now,
+            missed=_missed(rates),
+            prompt_lengths=tuple(rates[name] for name in sorted(rates) if name[0] == _LENGTH),
+        )
 
     def _forget(self, urls: set[str], keys: set[Key]) -> None:
         self._last = {pair: value for pair, value in self._last.items() if pair[0] in urls and pair[1] in keys}
@@ -161,16 +167,43 @@ def _url(pod: dict[str, Any]) -> str | None:
     return f"http://{address}:{names.GATEWAY_ADMIN_PORT}" if address else None
 
 
+def _missed(rates: Mapping[_Counter, float]) -> tuple[Missed, ...]:
+    return tuple(
+        Missed(
+            metric=str(name[1]),
+            allowed=1.0 - float(name[2]) / 100.0,
+            met=rates[_OBJECTIVE, name[1], name[2], "met"],
+            missed=rate,
+        )
+        for name, rate in rates.items()
+        if name[0] == _OBJECTIVE and name[3] == "missed"
+    )
+
+
 def _parsed(page: Any) -> dict[Key, _Seen] | None:
     """The page's numbers; None for a page that is odd in any place, since half an answer is none."""
     try:
         found = {
             (text.partition("/")[0], text.partition("/")[2]): _Seen(
-                **{field.name: float(seen[field.name]) for field in fields(_Seen)}
+                _counters(seen), float(seen["held"]), float(seen["in_flight"])
             )
             for text, seen in page["services"].items()
         }
     except (TypeError, LookupError, ValueError, AttributeError):
         return None
-    usable = all(math.isfinite(number) and number >= 0 for seen in found.values() for number in astuple(seen))
-    return found if usable else None
+    numbers = (number for seen in found.values() for number in (*seen.counters.values(), seen.held, seen.in_flight))
+    return found if all(math.isfinite(number) and number >= 0 for number in numbers) else None
+
+
+def _counters(seen: Mapping[str, Any]) -> dict[_Counter, float]:
+    """Counters of one service; a gateway of an older version tells of no objectives and no lengths."""
+    found: dict[_Counter, float] = {
+        _ARRIVED: float(seen["arrived"]),
+        _PROMPT_TOKENS: float(seen["prompt_tokens"]),
+    }
+    for bits, count in enumerate(seen.get("prompt_lengths", ())):
+        found[_LENGTH, bits] = float(count)
+    for item in seen.get("objectives", ()):
+        for result in ("met", "missed"):
+            found[_OBJECTIVE, str(item["metric"]), f"{float(item['percentile']):g}", result] = float(item[result])
+    return found

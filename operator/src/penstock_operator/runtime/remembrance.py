@@ -18,6 +18,7 @@ from penstock_operator.core import naming
 from penstock_operator.core.ports import Unavailable
 from penstock_operator.core.recall import Past, recall
 from penstock_operator.core.scaling import Memory, Policy
+from penstock_operator.core.scaling.safety import UNKNOWN_SECONDS
 from penstock_operator.runtime.cache import Cache, Key
 from penstock_operator.runtime.measure import Measure
 from penstock_operator.runtime.terms import Terms
@@ -101,7 +102,7 @@ class Remembrance:
 def _seconds(policy: Policy) -> float:
     """How far back a service's memory reaches: its windows, and time for the averages."""
     idle = policy.idle_seconds if policy.min_replicas == 0 else 0.0
-    return min(_LONGEST_SECONDS, max(policy.stabilization_seconds, idle) + _SLACK_SECONDS)
+    return min(_LONGEST_SECONDS, max(policy.stabilization_seconds, idle, UNKNOWN_SECONDS) + _SLACK_SECONDS)
 
 
 def _settled_at(raw: Manifest, deployment: Manifest) -> float:

@@ -8,12 +8,15 @@ engine gives all it has, without one it gives what was asked and proves nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from penstock_operator.core.scaling.budget import TAIL
 from penstock_operator.core.scaling.stepfit import StepFit, sustainable, update
 from penstock_operator.core.scaling.types import Observation, Policy
 
 SATURATION_MARGIN = 0.8
-TAIL_OVER_MEAN = 1.8  # what 99 % of the requests see as their time per token, over the mean step
 LEAST_WINDOWS = 6
+_AS_GOOD_AS_IDLE = 1.25  # mean step over an empty one: fewer sequences than that make no request quicker
 _FOLLOW_DOWN = 0.05
 
 
@@ -45,18 +48,35 @@ def learn_step(fit: StepFit | None, seen: Observation, now: float) -> StepFit | 
     return update(fit, seen.work, replicas=seen.ready, now=now)
 
 
-def tokens_per_second(policy: Policy, saturation: float | None, fit: StepFit | None = None) -> float | None:
+def tokens_per_second(
+    policy: Policy,
+    saturation: float | None,
+    fit: StepFit | None = None,
+    *,
+    tail: float = TAIL,
+    prefill_per_token: float | None = None,
+) -> float | None:
     """Generated tokens/s that one replica is trusted to carry; None while unknown.
 
     Args:
         policy: an explicit target wins.
         saturation: what a replica gave with a queue.
         fit: the step model, which says at what load the time per token reaches its objective.
+        tail: time per token of the slowest requests over the mean step.
+        prefill_per_token: prompt tokens to compute for each generated one, as offered now; None = as served lately.
     """
     if policy.target_tokens_per_second is not None:
         return policy.target_tokens_per_second
     known = [] if saturation is None else [SATURATION_MARGIN * saturation]
-    if policy.tpot_seconds is not None and fit is not None and fit.windows >= LEAST_WINDOWS:
-        bound = sustainable(fit, step_seconds=policy.tpot_seconds / TAIL_OVER_MEAN, max_sequences=policy.max_sequences)
+    if policy.tpot_seconds is not None and modelled(fit):
+        assert fit is not None
+        mix = fit if prefill_per_token is None else replace(fit, prefill_per_token=prefill_per_token)
+        step = max(policy.tpot_seconds / tail, min(policy.tpot_seconds, _AS_GOOD_AS_IDLE * fit.theta[0]))
+        bound = sustainable(mix, step_seconds=step, max_sequences=policy.max_sequences)
         known += [] if bound is None else [bound]
     return min(known, default=None)
+
+
+def modelled(fit: StepFit | None) -> bool:
+    """True when enough was seen to trust the step model."""
+    return fit is not None and fit.windows >= LEAST_WINDOWS

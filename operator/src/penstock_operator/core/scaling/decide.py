@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from penstock_operator.core.scaling import capacity, demand, safety, sizing
+from penstock_operator.core.scaling import demand, learning, predict, safety, sizing
 from penstock_operator.core.scaling.types import (
-    LONGEST_GAP_SECONDS,
     Decision,
     LimitedBy,
     Memory,
@@ -21,6 +20,8 @@ from penstock_operator.core.scaling.types import (
     Policy,
     Reason,
 )
+
+_WORTH_SAYING = 1.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class _Wish:
     demand: float | None = None
     arrivals: float | None = None
     length: float | None = None
+    busy: float | None = None
 
 
 def decide(policy: Policy, observation: Observation, memory: Memory, now: float) -> tuple[Decision, Memory]:
@@ -48,19 +50,17 @@ def decide(policy: Policy, observation: Observation, memory: Memory, now: float)
     Returns:
         The decision and the memory for the next tick.
     """
-    elapsed = 0.0 if memory.output.at is None else min(LONGEST_GAP_SECONDS, max(0.0, now - memory.output.at))
-    memory = demand.remember(memory, observation, now=now, elapsed_seconds=elapsed)
-    saturation = capacity.learn_saturation(memory.saturation_tokens_per_second, observation)
-    fit = capacity.learn_step(memory.fit, observation, now)
-    memory = replace(memory, saturation_tokens_per_second=saturation, fit=fit)
-    per_replica = capacity.tokens_per_second(policy, saturation, fit)
+    begun = memory.at is not None
+    memory = learning.learn(policy, observation, memory, now)
+    per_replica = learning.capacity_of(policy, memory)
     idle_since = (memory.idle_since if memory.idle_since is not None else now) if observation.idle else None
     memory = replace(memory, idle_since=idle_since)
     idle_seconds = 0.0 if idle_since is None else now - idle_since
     wish = _wish(policy, observation, memory, per_replica, idle_seconds=idle_seconds)
-    decision, history = _safely(policy, observation, memory, wish, now)
+    decision, history = _safely(policy, observation, memory, wish, now=now, begun=begun)
     decision = replace(
         decision,
+        predictions=predict.around(policy, memory, wish.busy, replicas=decision.replicas),
         needed=wish.needed,
         demand_tokens_per_second=wish.demand,
         capacity_tokens_per_second=per_replica,
@@ -95,12 +95,19 @@ def _wish(
     if offered == 0 and waiting == 0 and seen.running.fresh and seen.running.value == 0:
         reason = Reason.STEADY if current == 1 else Reason.LESS_LOAD
         return _Wish(1, reason, "no load", needed=0.0, demand=0.0, arrivals=0.0)
-    wish = _for_load(seen, offered=offered, length=length, per_replica=per_replica, excess=excess)
+    wish = _for_load(policy, seen, memory, offered=offered, length=length, per_replica=per_replica, excess=excess)
     return replace(wish, arrivals=offered, length=length)
 
 
 def _for_load(
-    seen: Observation, *, offered: float, length: float | None, per_replica: float | None, excess: float
+    policy: Policy,
+    seen: Observation,
+    memory: Memory,
+    *,
+    offered: float,
+    length: float | None,
+    per_replica: float | None,
+    excess: float,
 ) -> _Wish:
     """The wish of a service that has something to do."""
     current, held = seen.replicas, 0.0 if seen.held is None else seen.held.value
@@ -109,24 +116,39 @@ def _for_load(
     if length is None or per_replica is None:
         return _without_capacity(seen, excess, known_length=length is not None)
     tokens = offered * length
-    need = sizing.need(demand=tokens, excess_requests=excess, tokens_per_request=length, capacity=per_replica)
+    busy, horizon, growth = tokens / per_replica, learning.horizon_seconds(seen), learning.growth(policy, memory)
+    backlog = sizing.backlog_when_ready(
+        excess=excess * length / per_replica,
+        need=busy,
+        ready=seen.ready,
+        etas=[horizon - age for age in seen.starting_ages],
+        horizon_seconds=horizon,
+    )
+    need = sizing.need(now=busy, growth=growth, backlog=backlog)
     replicas = max(1, sizing.recommend(need.total, current=current))
     message = (
-        f"{offered:.2f} req/s x {length:.1f} tokens = {tokens:.0f} tok/s offered"
-        f"{_queue_in_words(excess, length)}"
-        f"; one replica carries {per_replica:.0f} tok/s; {need.total:.2f} replicas needed"
+        f"{offered:.2f} req/s x {length:.1f} tokens = {tokens:.0f} tok/s offered; one replica carries "
+        f"{per_replica:.0f} tok/s: {busy:.2f} replicas now{_growth_in_words(growth, horizon)}"
+        f"{_backlog_in_words(backlog)}; {need.total:.2f} replicas needed"
     )
+    wish = _Wish(replicas, Reason.STEADY, message, needed=need.total, demand=tokens, busy=busy)
     if current == 0:
-        return _Wish(replicas, Reason.WAKE_UP, f"{held:.0f} requests held; {message}", needed=need.total, demand=tokens)
-    reason = need.reason if replicas > current else Reason.LESS_LOAD if replicas < current else Reason.STEADY
-    return _Wish(replicas, reason, message, needed=need.total, demand=tokens)
+        return replace(wish, reason=Reason.WAKE_UP, message=f"{held:.0f} requests held; {message}")
+    if replicas == current:
+        return wish
+    return replace(wish, reason=need.reason if replicas > current else Reason.LESS_LOAD)
 
 
-def _queue_in_words(excess: float, length: float) -> str:
-    if not excess:
+def _growth_in_words(growth: float, horizon: float) -> str:
+    return f", x {growth:.2f} for what may come in {horizon:.0f} s" if growth > _WORTH_SAYING else ""
+
+
+def _backlog_in_words(backlog: float) -> str:
+    """Work that will wait when a pod that is asked for now is ready."""
+    if not backlog:
         return ""
-    extra = excess * length / sizing.BACKLOG_DRAIN_SECONDS
-    return f", +{extra:.0f} tok/s to work off {excess:.0f} queued requests in {sizing.BACKLOG_DRAIN_SECONDS:.0f} s"
+    extra = backlog / sizing.BACKLOG_DRAIN_SECONDS
+    return f", +{extra:.2f} to work off what will be queued then in {sizing.BACKLOG_DRAIN_SECONDS:.0f} s"
 
 
 def _without_capacity(seen: Observation, excess: float, *, known_length: bool) -> _Wish:
@@ -141,7 +163,7 @@ def _without_capacity(seen: Observation, excess: float, *, known_length: bool) -
 
 
 def _safely(
-    policy: Policy, seen: Observation, memory: Memory, wish: _Wish, now: float
+    policy: Policy, seen: Observation, memory: Memory, wish: _Wish, *, now: float, begun: bool
 ) -> tuple[Decision, safety.Recommendations]:
     """How much of the wish may be done now, and the recommendations of the stabilisation window."""
     current = seen.replicas
@@ -160,6 +182,7 @@ def _safely(
         current=current,
         now=now,
         window_seconds=policy.stabilization_seconds,
+        unknown_seconds=0.0 if begun else safety.UNKNOWN_SECONDS,
     )
     if decision.reason is Reason.IDLE:  # idleSeconds is the window of the last replica
         stable = decision.replicas

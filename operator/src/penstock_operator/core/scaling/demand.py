@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Observation, OutputLength
+from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Observation, OutputLength, PromptLength
 
 SMOOTHING_SECONDS = 30.0
 SHIFT_SIGMAS = 3.0
 LENGTH_HALF_LIFE_SECONDS = 120.0
+PREFIX_HALF_LIFE_SECONDS = 900.0
 _LEAST_REQUESTS = 1.0
 
 
@@ -63,6 +64,49 @@ def tokens_per_request(output: OutputLength, *, running: float) -> float | None:
     return output.tokens / requests
 
 
+def update_prompt(prompt: PromptLength, seen: Observation, *, elapsed_seconds: float) -> PromptLength:
+    """Fold one tick's rates into the estimate of what prompts cost."""
+    soon, late = (0.5 ** (elapsed_seconds / half) for half in (LENGTH_HALF_LIFE_SECONDS, PREFIX_HALF_LIFE_SECONDS))
+    if seen.arrivals.fresh and seen.prompt_tokens.fresh:
+        prompt = replace(
+            prompt,
+            tokens=prompt.tokens * soon + seen.prompt_tokens.value * elapsed_seconds,
+            requests=prompt.requests * soon + seen.arrivals.value * elapsed_seconds,
+        )
+        if seen.work is not None:
+            prompt = replace(
+                prompt,
+                offered=prompt.offered * late + seen.prompt_tokens.value * elapsed_seconds,
+                computed=prompt.computed * late + seen.work.prefill_tokens * elapsed_seconds,
+            )
+    if seen.prompt_lengths:
+        known = prompt.lengths or (0.0,) * len(seen.prompt_lengths)
+        pairs = zip(known, seen.prompt_lengths, strict=False)
+        prompt = replace(prompt, lengths=tuple(sum_ * late + rate * elapsed_seconds for sum_, rate in pairs))
+    return prompt
+
+
+def prefill_per_request(prompt: PromptLength) -> float | None:
+    """Mean prompt tokens of an offered request that have to be computed; None before enough were seen."""
+    if prompt.requests < _LEAST_REQUESTS or prompt.offered <= 0:
+        return None
+    return prompt.tokens / prompt.requests * prompt.computed / prompt.offered
+
+
+def share_longer(prompt: PromptLength, tokens: float) -> float:
+    """Share of the requests of which more than so many prompt tokens have to be computed; 0 when not known.
+
+    Inside the bounds of a power of two lengths count as spread evenly over their logarithm.
+    """
+    total = sum(prompt.lengths)
+    if total < _LEAST_REQUESTS or prompt.offered <= 0 or prompt.computed <= 0:
+        return 0.0
+    bits = math.log2(max(1.0, tokens * prompt.offered / prompt.computed)) + 1.0
+    whole = int(bits)
+    inside = prompt.lengths[whole] * (1.0 - (bits - whole)) if whole < len(prompt.lengths) else 0.0
+    return (sum(prompt.lengths[whole + 1 :]) + inside) / total
+
+
 def remember(memory: Memory, seen: Observation, *, now: float, elapsed_seconds: float) -> Memory:
     """Memory with this tick's demand folded in; signals that are not fresh leave it as it was."""
     arrivals = memory.arrivals
@@ -73,4 +117,9 @@ def remember(memory: Memory, seen: Observation, *, now: float, elapsed_seconds: 
             window_seconds=seen.rate_window_seconds,
             elapsed_seconds=elapsed_seconds,
         )
-    return replace(memory, arrivals=arrivals, output=update_output(memory.output, seen, now=now))
+    return replace(
+        memory,
+        arrivals=arrivals,
+        output=update_output(memory.output, seen, now=now),
+        prompt=update_prompt(memory.prompt, seen, elapsed_seconds=elapsed_seconds),
+    )

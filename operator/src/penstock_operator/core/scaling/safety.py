@@ -6,6 +6,7 @@ from penstock_operator.core.scaling.sizing import affordable
 from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, LimitedBy, Observation, Policy, Reason
 
 Recommendations = tuple[tuple[float, int], ...]
+UNKNOWN_SECONDS = 300.0  # that a count is kept of which is not known what it was chosen for
 
 
 def why_not_down(seen: Observation, *, idle: bool = False) -> tuple[Reason, str] | None:
@@ -30,17 +31,26 @@ def why_not_down(seen: Observation, *, idle: bool = False) -> tuple[Reason, str]
 
 
 def stabilise(
-    history: Recommendations, *, recommended: int, current: int, now: float, window_seconds: float
+    history: Recommendations,
+    *,
+    recommended: int,
+    current: int,
+    now: float,
+    window_seconds: float,
+    unknown_seconds: float = 0.0,
 ) -> tuple[int, Recommendations]:
     """The largest recommendation inside the window, never above `current` unless `recommended` is, and the history.
 
     An empty history counts as the current count, so that a restart cannot shrink a service; so does one with a gap
-    before now (the service had a fixed count, or the process was stopped), which says nothing about the window.
+    before now (the service had a fixed count, or the process was stopped), which says nothing about the window. The
+    count of now counts for `unknown_seconds`, if that is longer: when nothing is known of how far the load swings.
     """
     if history and now - history[-1][0] > max(window_seconds, LONGEST_GAP_SECONDS):
         history = ()
     entry = recommended if history else max(recommended, current)
     kept = tuple(item for item in history if item[0] > now - window_seconds)
+    if unknown_seconds > window_seconds:
+        kept = _push(kept, (now + unknown_seconds - window_seconds, current))
     kept = _push(kept, (now, entry))
     if recommended >= current:
         return recommended, kept
@@ -48,8 +58,8 @@ def stabilise(
 
 
 def _push(history: Recommendations, entry: tuple[float, int]) -> Recommendations:
-    """Append, dropping older entries that are not larger: they can never be the maximum again."""
-    return (*(item for item in history if item[1] > entry[1]), entry)
+    """Append, dropping entries that are neither larger nor later: they can never be the maximum again."""
+    return (*(item for item in history if item[1] > entry[1] or item[0] > entry[0]), entry)
 
 
 def within_bounds(policy: Policy, replicas: int) -> tuple[int, LimitedBy]:

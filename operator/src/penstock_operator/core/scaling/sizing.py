@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from penstock_operator.core.scaling.types import Policy, Reason
 
-BACKLOG_DRAIN_SECONDS = 30.0
+BACKLOG_DRAIN_SECONDS = 60.0
 DOWN_UTILISATION = 0.9
 _ROUNDING = 1e-9
 
@@ -39,15 +40,42 @@ class Need:
         )
 
 
+def backlog_when_ready(
+    *, excess: float, need: float, ready: int, etas: Sequence[float], horizon_seconds: float
+) -> float:
+    """Work that will be waiting at the horizon, in replica-seconds.
+
+    Today's queue grows by what is offered beyond the ready replicas, and shrinks by what they have left; pods on their
+    way help from their time of arrival on. So a backlog that they will have worked off asks for nothing more.
+
+    Args:
+        excess: in the queue now beyond what is tolerated, in replica-seconds.
+        need: replicas that the load of now keeps busy.
+        ready: replicas.
+        etas: seconds until each pod on its way is ready.
+        horizon_seconds: when one asked for now would be.
+    """
+    waiting, at, serving = excess, 0.0, ready
+    for eta in (*sorted(min(max(0.0, eta), horizon_seconds) for eta in etas), horizon_seconds):
+        waiting = max(0.0, waiting + (need - serving) * (eta - at))
+        at, serving = eta, serving + 1
+    return waiting
+
+
 def excess_queue(*, waiting: float, tolerated_per_replica: float, ready: int) -> float:
     """Waiting requests beyond what the ready replicas may hold."""
     return max(0.0, waiting - tolerated_per_replica * max(1, ready))
 
 
-def need(*, demand: float, excess_requests: float, tokens_per_request: float, capacity: float) -> Need:
-    """Replicas for a demand in generated tokens/s and a queue in requests; capacity in tokens/s per replica."""
-    backlog = excess_requests * tokens_per_request / BACKLOG_DRAIN_SECONDS
-    return Need(load=demand / capacity, backlog=backlog / capacity)
+def need(*, now: float, growth: float, backlog: float) -> Need:
+    """Replicas to have when those that are asked for now are ready.
+
+    Args:
+        now: replicas that the load of now keeps busy.
+        growth: load to prepare for, over the load of now.
+        backlog: work that will be waiting then, in replica-seconds.
+    """
+    return Need(load=now * growth, backlog=backlog / BACKLOG_DRAIN_SECONDS)
 
 
 def recommend(needed: float, *, current: int) -> int:

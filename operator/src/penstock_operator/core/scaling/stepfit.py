@@ -2,13 +2,15 @@
 
 The rates of one window give one linear equation: mean seconds of a step = a + d * decoded sequences + e * prefill
 tokens, each per step. (The contract's context term is inside `d`: at steady load ΣS is proportional to ΣB and cannot be
-told from it.) Recursive least squares with forgetting keeps the three; the covariance stays within what it was at the
-start, so that hours of the same load neither wind it up nor freeze it, and no coefficient falls below zero.
+told from it.) The three are the non-negative least-squares solution of the equations so far, older ones counting less,
+and of a weak prior that does not fade: hours of the same load leave what they do not show where the prior has it.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 _FORGET = 0.99
@@ -20,6 +22,7 @@ _SHORTEST_STEP, _LONGEST_STEP = 1e-6, 100.0  # seconds
 _FEW_SEQUENCES = 2.0
 _PRIOR = (0.7, 0.2, 0.1)  # shares of the first mean step time
 _HALVINGS = 30
+_MOST_TOKENS = 1e9
 
 Vector = tuple[float, float, float]
 Matrix = tuple[Vector, Vector, Vector]
@@ -50,8 +53,10 @@ class StepFit:
 
     Attributes:
         theta: seconds per step, per decoded sequence, per prefill token.
-        covariance: of theta.
-        start: covariance at the start, an upper bound of its diagonal.
+        covariance: of theta, without regard to its bounds.
+        prior: theta before anything was seen; its standard deviations are as large as itself.
+        information: decayed sum of the equations' outer products over their variances.
+        moment: decayed sum of the equations times their mean step times, over their variances.
         windows: equations seen.
         prefill_per_token: prefill tokens for each generated one, over the last minutes.
         mean_step_seconds: of the last window.
@@ -62,7 +67,9 @@ class StepFit:
 
     theta: Vector
     covariance: Matrix
-    start: Vector
+    prior: Vector
+    information: Matrix
+    moment: Vector
     windows: int
     prefill_per_token: float
     mean_step_seconds: float
@@ -91,16 +98,18 @@ def update(fit: StepFit | None, seen: StepRates, *, replicas: int, now: float) -
         fit = _begin(row, mean, ratio, now)
     weight = 1.0 - math.exp(-max(0.0, now - fit.at) / _RATIO_SECONDS)
     ratio = fit.prefill_per_token + weight * (ratio - fit.prefill_per_token)
-    gain_base = _times(fit.covariance, row)
-    noise = (_NOISE * mean) ** 2
-    spread = noise * _FORGET + _dot(row, gain_base)
-    error = mean - _dot(row, fit.theta)
-    theta = tuple(max(0.0, value + gain / spread * error) for value, gain in zip(fit.theta, gain_base, strict=True))
-    covariance = _bounded(_shrunk(fit.covariance, gain_base, spread), fit.start)
+    weight = 1.0 / (_NOISE * mean) ** 2
+    information = _matrix(
+        tuple(_FORGET * fit.information[i][j] + weight * row[i] * row[j] for j in range(3)) for i in range(3)
+    )
+    moment = _vector(_FORGET * fit.moment[i] + weight * row[i] * mean for i in range(3))
+    theta, covariance = _solved(information, moment, fit.prior)
     return replace(
         fit,
-        theta=(theta[0], theta[1], theta[2]),
+        theta=theta,
         covariance=covariance,
+        information=information,
+        moment=moment,
         windows=fit.windows + 1,
         prefill_per_token=ratio,
         mean_step_seconds=mean,
@@ -122,46 +131,55 @@ def sustainable(fit: StepFit, *, step_seconds: float, max_sequences: float | Non
         max_sequences: most that are decoded at once; None = unknown.
 
     Returns:
-        None when even an empty step takes longer. While the model says so and steps of many sequences are too long,
-        it is the load of now in proportion: fewer sequences will tell what a step takes without them.
+        At least the load of now while its steps are short enough: what was seen needs no model. None when the model
+        says that even an empty step takes longer, and steps of next to no sequences give no better hint.
     """
-    if _slow(fit, 0.0, step_seconds) > step_seconds:
-        too_long = fit.mean_step_seconds > step_seconds and fit.mean_sequences > _FEW_SEQUENCES
-        return fit.tokens_per_second * step_seconds / fit.mean_step_seconds if too_long else None
-    low, high = 0.0, 1.0
-    while high < 1e9 and _slow(fit, high, step_seconds) <= step_seconds:
-        low, high = high, high * 2
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if _slow(fit, middle, step_seconds) <= step_seconds:
-            low = middle
-        else:
-            high = middle
-    if max_sequences is None or low * step_seconds <= max_sequences:
-        return low
+    now = max(fit.tokens_per_second, _LEAST_TOKENS)
+    if fit.mean_step_seconds <= step_seconds:
+        bound = _most(fit, step_seconds, begin=now, doubtful=True)
+    elif fit.theta[0] < step_seconds:
+        bound = _most(fit, step_seconds, begin=0.0, doubtful=False)
+    elif fit.mean_sequences > _FEW_SEQUENCES:
+        bound = now * step_seconds / fit.mean_step_seconds
+    else:
+        return None
+    if max_sequences is None or bound * step_seconds <= max_sequences:
+        return bound
     # All slots are taken before the step is that long: then it takes what so many sequences take.
     a, d, e = fit.theta
     return max_sequences / (a + max_sequences * (d + fit.prefill_per_token * e))
 
 
-def _slow(fit: StepFit, tokens_per_second: float, seconds: float) -> float:
+def _most(fit: StepFit, step_seconds: float, *, begin: float, doubtful: bool) -> float:
+    """Most tokens/s from `begin` on at which a step takes no longer; what is doubtful counts as slow."""
+    low, high = begin, max(2 * begin, _LEAST_TOKENS)
+    while high < _MOST_TOKENS and _step(fit, high, step_seconds, doubtful=doubtful) <= step_seconds:
+        low, high = high, high * 2
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if _step(fit, middle, step_seconds, doubtful=doubtful) <= step_seconds:
+            low = middle
+        else:
+            high = middle
+    return max(low, _LEAST_TOKENS)
+
+
+def _step(fit: StepFit, tokens_per_second: float, seconds: float, *, doubtful: bool) -> float:
+    """Seconds of a step at that load when it takes `seconds`; one standard deviation more if `doubtful`."""
     decoded = tokens_per_second * seconds
     row = (1.0, decoded, decoded * fit.prefill_per_token)
-    return _dot(row, fit.theta) + math.sqrt(max(0.0, _dot(row, _times(fit.covariance, row))))
+    return _dot(row, fit.theta) + (math.sqrt(max(0.0, _dot(row, _times(fit.covariance, row)))) if doubtful else 0.0)
 
 
 def _begin(row: Vector, mean: float, ratio: float, now: float) -> StepFit:
-    theta = (
-        _PRIOR[0] * mean,
-        _PRIOR[1] * mean / max(row[1], 1e-9),
-        _PRIOR[2] * mean / max(row[2], 1e-9),
-    )
-    start = (theta[0] ** 2, theta[1] ** 2, theta[2] ** 2)
-    covariance = ((start[0], 0.0, 0.0), (0.0, start[1], 0.0), (0.0, 0.0, start[2]))
+    prior = _vector(share * mean / max(value, 1e-9) for share, value in zip(_PRIOR, row, strict=True))
+    nothing = (0.0, 0.0, 0.0)
     return StepFit(
-        theta,
-        covariance,
-        start,
+        prior,
+        _matrix(tuple(prior[i] ** 2 if i == j else 0.0 for j in range(3)) for i in range(3)),
+        prior,
+        (nothing, nothing, nothing),
+        nothing,
         windows=0,
         prefill_per_token=ratio,
         mean_step_seconds=mean,
@@ -171,20 +189,61 @@ def _begin(row: Vector, mean: float, ratio: float, now: float) -> StepFit:
     )
 
 
-def _shrunk(matrix: Matrix, gain: Vector, spread: float) -> Matrix:
-    rows = [tuple((matrix[i][j] - gain[i] * gain[j] / spread) / _FORGET for j in range(3)) for i in range(3)]
-    return (_vector(rows[0]), _vector(rows[1]), _vector(rows[2]))
+def _solved(information: Matrix, moment: Vector, prior: Vector) -> tuple[Vector, Matrix]:
+    """Non-negative least squares with a prior, and the covariance of the solution without the bounds.
+
+    In units of the prior, in which the matrix is well conditioned. Three unknowns have eight sets of zeros: of those
+    whose solution is not negative the one with the smallest error is the solution.
+    """
+    h = _matrix(
+        tuple(information[i][j] * prior[i] * prior[j] + (1.0 if i == j else 0.0) for j in range(3)) for i in range(3)
+    )
+    g = _vector(moment[i] * prior[i] + 1.0 for i in range(3))
+    inverse = _inverse(h)
+    best = _vector(_dot(row, g) for row in inverse)
+    if min(best) < 0:
+        found = [_restricted(h, g, kept) for size in (1, 2) for kept in itertools.combinations(range(3), size)]
+        allowed = [one for one in found if min(one) >= 0]
+        best = min(allowed, key=lambda one: _dot(one, _times(h, one)) - 2 * _dot(one, g), default=(0.0, 0.0, 0.0))
+    covariance = _matrix(tuple(inverse[i][j] * prior[i] * prior[j] for j in range(3)) for i in range(3))
+    return _vector(value * unit for value, unit in zip(best, prior, strict=True)), covariance
 
 
-def _bounded(matrix: Matrix, start: Vector) -> Matrix:
-    """Scale rows and columns whose variance grew beyond the start's, which keeps the matrix positive."""
-    scale = [math.sqrt(min(1.0, start[i] / matrix[i][i])) if matrix[i][i] > 0 else 1.0 for i in range(3)]
-    rows = [tuple(matrix[i][j] * scale[i] * scale[j] for j in range(3)) for i in range(3)]
-    return (_vector(rows[0]), _vector(rows[1]), _vector(rows[2]))
+def _restricted(h: Matrix, g: Vector, kept: tuple[int, ...]) -> Vector:
+    """The solution in which only some are not zero."""
+    if len(kept) == 1:
+        values = [g[kept[0]] / h[kept[0]][kept[0]]]
+    else:
+        i, j = kept
+        determinant = h[i][i] * h[j][j] - h[i][j] * h[i][j]
+        values = [
+            (g[i] * h[j][j] - g[j] * h[i][j]) / determinant,
+            (g[j] * h[i][i] - g[i] * h[i][j]) / determinant,
+        ]
+    return _vector(values[kept.index(n)] if n in kept else 0.0 for n in range(3))
 
 
-def _vector(values: tuple[float, ...]) -> Vector:
-    return (values[0], values[1], values[2])
+def _inverse(m: Matrix) -> Matrix:
+    """Of a symmetric positive definite matrix, by its adjugate."""
+    (a, b, c), (_, d, e), (_, _, f) = m
+    first, second, third = d * f - e * e, c * e - b * f, b * e - c * d
+    determinant = a * first + b * second + c * third
+    adjugate = (
+        (first, second, third),
+        (second, a * f - c * c, b * c - a * e),
+        (third, b * c - a * e, a * d - b * b),
+    )
+    return _matrix(tuple(value / determinant for value in row) for row in adjugate)
+
+
+def _vector(values: Iterable[float]) -> Vector:
+    one, two, three = values
+    return (one, two, three)
+
+
+def _matrix(rows: Iterable[Iterable[float]]) -> Matrix:
+    one, two, three = rows
+    return (_vector(one), _vector(two), _vector(three))
 
 
 def _times(matrix: Matrix, vector: Vector) -> Vector:

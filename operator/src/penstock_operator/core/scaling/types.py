@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from penstock_operator.core.scaling.budget import Margins, Missed
+from penstock_operator.core.scaling.forecast import Forecast
 from penstock_operator.core.scaling.stepfit import StepFit, StepRates
 
 # Between two ticks of one service. After a longer time what was remembered says nothing about the time between.
@@ -101,6 +103,8 @@ class Policy:
         cost_per_replica_hour: price of one replica's accelerators per hour; None = unknown.
         max_cost_per_hour: hard budget; None = none.
         tpot_seconds: the tightest objective on the time per output token; None without one.
+        ttft_seconds: the tightest objective on the time to the first token; None without one.
+        allowed: share of requests that may miss the tightest objective; None without one.
         max_sequences: requests that a replica runs at once, as far as its arguments say; None = unknown.
     """
 
@@ -116,6 +120,8 @@ class Policy:
     cost_per_replica_hour: float | None = None
     max_cost_per_hour: float | None = None
     tpot_seconds: float | None = None
+    ttft_seconds: float | None = None
+    allowed: float | None = None
     max_sequences: int | None = None
 
     def __post_init__(self) -> None:
@@ -145,6 +151,10 @@ class Observation:
         in_flight: requests that the gateways sent on and that are not finished; None as above.
         work: rates of the step model's sums, all fresh; None when any is not, or the engine does not export them.
         source_error: why the metrics source gave nothing at all; None when it answered.
+        startup_seconds: created to ready, 90th percentile of the pods so far; None before the first.
+        starting_ages: seconds since the creation of each pod that is on its way and has a node.
+        missed: what the gateways judged by the objectives over the last seconds; empty without a gateway.
+        prompt_lengths: arrivals per second by the bits of their prompt's length; empty as above.
     """
 
     replicas: int
@@ -164,6 +174,10 @@ class Observation:
     in_flight: Signal | None = None
     work: StepRates | None = None
     source_error: str | None = None
+    startup_seconds: float | None = None
+    starting_ages: tuple[float, ...] = ()
+    missed: tuple[Missed, ...] = ()
+    prompt_lengths: tuple[float, ...] = ()
 
     def signals(self) -> dict[str, Signal]:
         """Inputs by the name under which status and metrics show them.
@@ -210,6 +224,26 @@ class OutputLength:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptLength:
+    """Running estimate of what prompts cost, from rates only; sums decay.
+
+    Attributes:
+        tokens: prompt tokens offered, over minutes.
+        requests: arrivals, over minutes.
+        offered: prompt tokens offered, over a longer time.
+        computed: prompt tokens that were computed in that time; less than `offered` where prefixes are cached, and
+            more or less where the gateways' estimate of a prompt's tokens is off.
+        lengths: arrivals by the bits of their prompt's length (2^(i-1) <= tokens < 2^i), over the longer time.
+    """
+
+    tokens: float = 0.0
+    requests: float = 0.0
+    offered: float = 0.0
+    computed: float = 0.0
+    lengths: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What the policy remembers between ticks. Empty after a restart, which never shrinks a service.
 
@@ -220,6 +254,12 @@ class Memory:
         idle_since: start of the present stretch without any request; None while there are some.
         recommendations: (time, replicas) inside the stabilisation window, oldest first.
         fit: the step model, as far as it is identified; None while no engine's sums were seen.
+        prompt: estimate of what prompts cost.
+        forecast: of the work that is offered; None before the first.
+        margins: reserve that the error budget asks for; None before the first tick.
+        short_at: when replicas were last too few for the load; None = never.
+        modelled: the forecast's work is in seconds of the step model, else in generated tokens.
+        at: Unix seconds of the last tick.
     """
 
     arrivals: float | None = None
@@ -228,6 +268,12 @@ class Memory:
     idle_since: float | None = None
     recommendations: tuple[tuple[float, int], ...] = ()
     fit: StepFit | None = None
+    prompt: PromptLength = field(default_factory=PromptLength)
+    forecast: Forecast | None = None
+    margins: Margins | None = None
+    short_at: float | None = None
+    modelled: bool = False
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,103 @@
+"""The error-budget loop: how much reserve the objectives need, learned from the requests that missed them.
+
+Two margins move. `sigmas` widens the forecast: it answers for requests that missed while the replicas were fewer than
+the load needed. `tail` says how much longer the slowest requests take than the mean one, and so how full a replica may
+be: it answers for those that missed while there was room. Both rise with every miss and fall with every request that
+was in time, so that in the long run the share of misses comes to what is meant to be used of the budget, and nothing
+is kept for more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+TAIL = 1.8
+_SIGMAS_BOUNDS = (0.25, 4.0)
+_TAIL_BOUNDS = (1.15, 4.0)
+# Per second at which every request misses, in sigmas and in parts of the tail.
+_SIGMAS_GAIN = 0.05
+_TAIL_GAIN = 0.02
+_WORST_SHARE = 0.2  # a collapse says no more than this about the margins: the backlog sees to it
+_LEAST_SERVED = 0.1
+_FIRST_TOKEN = ("TTFT", "Any")  # objectives that a prompt can miss by its own length
+_SPENT = 0.85  # share of the budget that is meant to be used
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Requests judged by an objective, per second.
+
+    Attributes:
+        metric: of the objective; `Any` for requests that missed at least one.
+        allowed: share that may miss it.
+        met: per second.
+        missed: per second.
+    """
+
+    metric: str
+    allowed: float
+    met: float
+    missed: float
+
+    @property
+    def share(self) -> float:
+        """That missed; 0 without any."""
+        judged = self.met + self.missed
+        return self.missed / judged if judged > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """What is kept in reserve.
+
+    Attributes:
+        sigmas: standard deviations of the forecast's error that are prepared for.
+        tail: time per token of the slowest requests over the mean step.
+    """
+
+    sigmas: float = 0.0
+    tail: float = TAIL
+
+
+def begin(allowed: float | None) -> Margins:
+    """Before anything was missed: as if errors of forecasts were normal.
+
+    Args:
+        allowed: share of requests that may miss the tightest objective; None without one.
+    """
+    if allowed is None:
+        return Margins()
+    return Margins(sigmas=_inside(NormalDist().inv_cdf(1.0 - _inside(allowed, (1e-6, 0.5))), _SIGMAS_BOUNDS))
+
+
+def adjust(
+    margins: Margins, seen: tuple[Missed, ...], *, short: bool, elapsed_seconds: float, unavoidable: float = 0.0
+) -> Margins:
+    """The margins after some seconds more.
+
+    Args:
+        margins: before.
+        seen: what was judged in these seconds.
+        short: the replicas were too few for the load, or requests waited beyond what is tolerated.
+        elapsed_seconds: since the last time.
+        unavoidable: share of requests whose first token comes too late on an idle replica; no margin helps them.
+    """
+    judged = [one for one in seen if one.met + one.missed > 0]
+    if not judged or elapsed_seconds <= 0:
+        return margins
+    error = max(_excess(one, unavoidable) for one in judged)
+    sigmas = margins.sigmas + (_SIGMAS_GAIN * error * elapsed_seconds if short or error < 0 else 0.0)
+    tail = margins.tail * (1.0 + (0.0 if short else _TAIL_GAIN * error * elapsed_seconds))
+    return Margins(sigmas=_inside(sigmas, _SIGMAS_BOUNDS), tail=_inside(tail, _TAIL_BOUNDS))
+
+
+def _excess(one: Missed, unavoidable: float) -> float:
+    """Share of misses beyond what is meant to be used, of those that replicas could have served in time."""
+    lost = unavoidable if one.metric in _FIRST_TOKEN else 0.0
+    share = max(0.0, one.share - lost) / max(1.0 - lost, _LEAST_SERVED)
+    return min(share, _WORST_SHARE) - one.allowed * _SPENT
+
+
+def _inside(value: float, bounds: tuple[float, float]) -> float:
+    return min(bounds[1], max(bounds[0], value))

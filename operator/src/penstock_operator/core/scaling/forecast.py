@@ -1,0 +1,129 @@
+"""Load at the time when new replicas would be ready, as a straight line through what came of such loads so far.
+
+The load comes as work (what one request costs, times requests per second), in any unit that does not change. Pairs of a
+load and the load one start-up time later feed a regression that forgets over some twenty of these times. Its slope and
+offset carry a ramp on, fall back to the mean where loads do not last, and stay where they do; what it leaves
+unexplained is the width of the forecast. So a steady service keeps hardly any reserve, and one with bursts keeps what
+its own bursts ask for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+HALF_LIFE_HORIZONS = 20.0
+_START_PAIRS = 8.0
+_START_SPREAD = 0.3  # of loads, and
+_START_ERROR = 0.10  # of forecasts, both over the first load
+_STEEPEST = 1.3
+_PENDING = 24
+_LATE_SECONDS = 30.0
+_LEAST_WORK = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is known of a load.
+
+    Attributes:
+        level: work per second now.
+        pairs: number of pairs, decayed, the prior's included.
+        before: mean load of the pairs' first halves.
+        after: mean load of their second halves.
+        squares: decayed sums of squares about the means: before, before x after, after.
+        pending: (time of the second half, first half) not come to pass yet, oldest first.
+        at: Unix seconds of the last update.
+    """
+
+    level: float
+    pairs: float
+    before: float
+    after: float
+    squares: tuple[float, float, float]
+    pending: tuple[tuple[float, float], ...] = ()
+    at: float = 0.0
+
+    @property
+    def slope(self) -> float:
+        """Load to come per load of now."""
+        return min(_STEEPEST, max(0.0, self.squares[1] / self.squares[0])) if self.squares[0] > 0 else 1.0
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of what the line leaves unexplained, in work per second."""
+        xx, xy, yy = self.squares
+        slope = self.slope
+        return math.sqrt(max(0.0, yy - 2 * slope * xy + slope * slope * xx) / self.pairs)
+
+    def ahead(self) -> float:
+        """Work per second to expect one start-up time from now."""
+        return max(_LEAST_WORK, self.after + self.slope * (self.level - self.before))
+
+    def growth(self, *, sigmas: float) -> float:
+        """Load to prepare for, over the load of now; at least 1."""
+        if self.level <= _LEAST_WORK:
+            return 1.0
+        return max(1.0, (self.ahead() + sigmas * self.sigma) / self.level)
+
+
+def begin(work: float, *, now: float) -> Forecast:
+    """Before anything is known: loads last, more or less."""
+    spread, error = _START_PAIRS * (_START_SPREAD * work) ** 2, _START_PAIRS * (_START_ERROR * work) ** 2
+    return Forecast(work, _START_PAIRS, work, work, (spread, spread, spread + error), at=now)
+
+
+def follow(known: Forecast | None, work: float, *, now: float, horizon_seconds: float) -> Forecast:
+    """Fold in the load of now.
+
+    Args:
+        known: before; None at first.
+        work: per second, smoothed.
+        now: Unix seconds.
+        horizon_seconds: how far ahead forecasts are needed.
+    """
+    work = max(work, _LEAST_WORK)
+    if known is None:
+        return begin(work, now=now)
+    elapsed = max(0.0, now - known.at)
+    due = [one for one in known.pending if one[0] <= now]
+    made = replace(known, level=work, pending=known.pending[len(due) :], at=now)
+    for at, first in due:
+        if now - at <= _LATE_SECONDS:  # else nobody looked at its time
+            half_life = HALF_LIFE_HORIZONS * horizon_seconds
+            made = _paired(made, first, work, elapsed=elapsed / len(due), half_life=half_life)
+    if not made.pending or now + horizon_seconds - made.pending[-1][0] >= horizon_seconds / _PENDING:
+        made = replace(made, pending=(*made.pending, (now + horizon_seconds, work)))
+    return made
+
+
+def rescaled(known: Forecast | None, work: float, *, now: float) -> Forecast:
+    """For work in another unit: as if all had been in that unit."""
+    if known is None or known.level <= _LEAST_WORK or work <= _LEAST_WORK:
+        return begin(max(work, _LEAST_WORK), now=now)
+    unit = work / known.level
+    xx, xy, yy = known.squares
+    return replace(
+        known,
+        level=work,
+        before=known.before * unit,
+        after=known.after * unit,
+        squares=(xx * unit**2, xy * unit**2, yy * unit**2),
+        pending=tuple((at, first * unit) for at, first in known.pending),
+        at=now,
+    )
+
+
+def _paired(known: Forecast, first: float, second: float, *, elapsed: float, half_life: float) -> Forecast:
+    """The sums with one pair more."""
+    decay = 0.5 ** (elapsed / half_life)
+    pairs = known.pairs * decay + 1.0
+    dx, dy = first - known.before, second - known.after
+    before, after = known.before + dx / pairs, known.after + dy / pairs
+    xx, xy, yy = known.squares
+    squares = (
+        xx * decay + dx * (first - before),
+        xy * decay + dx * (second - after),
+        yy * decay + dy * (second - after),
+    )
+    return replace(known, pairs=pairs, before=before, after=after, squares=squares)

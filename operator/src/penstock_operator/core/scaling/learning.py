@@ -1,0 +1,100 @@
+"""What one tick teaches: demand, capacity, the reserve that objectives ask for, and the load to come.
+
+Each part keeps its own state in `Memory`; here they meet. The forecast follows the work that is offered, in seconds of
+the step model once that is known, so that a change of the mix of prompts and answers is a change of load; before that
+in generated tokens. What is not fresh teaches nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from penstock_operator.core.scaling import budget, capacity, demand, forecast
+from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Observation, Policy
+
+STARTUP_SECONDS = 60.0  # of a replica, until one was measured
+_TICK_SECONDS = 5.0
+_SHORT_SECONDS = 30.0  # from a shortage to the last misses that it made
+
+
+def learn(policy: Policy, seen: Observation, memory: Memory, now: float) -> Memory:
+    """The memory with this tick folded in, all but what safety remembers."""
+    memory = _adjusted(policy, seen, memory, now)
+    return _foresee(seen, memory, capacity_of(policy, memory), now)
+
+
+def growth(policy: Policy, memory: Memory) -> float:
+    """Load to prepare for, over the load of now; 1 without objectives, which say what a shortage is worth."""
+    if policy.allowed is None or memory.forecast is None or memory.margins is None:
+        return 1.0
+    return memory.forecast.growth(sigmas=memory.margins.sigmas)
+
+
+def _adjusted(policy: Policy, seen: Observation, memory: Memory, now: float) -> Memory:
+    """Memory with what this tick tells of demand, capacity and missed objectives."""
+    elapsed = 0.0 if memory.at is None else min(LONGEST_GAP_SECONDS, max(0.0, now - memory.at))
+    memory = demand.remember(memory, seen, now=now, elapsed_seconds=elapsed)
+    short = memory.short_at is not None and now - memory.short_at <= _SHORT_SECONDS
+    return replace(
+        memory,
+        at=now,
+        saturation_tokens_per_second=capacity.learn_saturation(memory.saturation_tokens_per_second, seen),
+        fit=capacity.learn_step(memory.fit, seen, now),
+        margins=budget.adjust(
+            memory.margins or budget.begin(policy.allowed),
+            seen.missed,
+            unavoidable=_unavoidable(policy, memory),
+            short=short,
+            elapsed_seconds=elapsed,
+        ),
+    )
+
+
+def _unavoidable(policy: Policy, memory: Memory) -> float:
+    """Share of requests whose prompt alone takes a replica longer than the first token may take."""
+    if policy.ttft_seconds is None or memory.fit is None or not capacity.modelled(memory.fit):
+        return 0.0
+    per_step, _, per_token = memory.fit.theta
+    if per_token <= 0:
+        return 0.0
+    return demand.share_longer(memory.prompt, (policy.ttft_seconds - per_step) / per_token)
+
+
+def capacity_of(policy: Policy, memory: Memory) -> float | None:
+    """Generated tokens/s of one replica for the mix that is offered."""
+    length = demand.tokens_per_request(memory.output, running=memory.output.running)
+    prefill = demand.prefill_per_request(memory.prompt)
+    return capacity.tokens_per_second(
+        policy,
+        memory.saturation_tokens_per_second,
+        memory.fit,
+        tail=budget.TAIL if memory.margins is None else memory.margins.tail,
+        prefill_per_token=None if length is None or prefill is None else prefill / length,
+    )
+
+
+def _foresee(seen: Observation, memory: Memory, per_replica: float | None, now: float) -> Memory:
+    """Memory with the forecast, and whether the replicas are too few at this moment."""
+    length = demand.tokens_per_request(memory.output, running=memory.output.running)
+    if not seen.arrivals.fresh or memory.arrivals is None or length is None:
+        return memory
+    modelled = capacity.modelled(memory.fit)
+    work = memory.arrivals * length
+    busy = None if per_replica is None else work / per_replica
+    waiting = (seen.waiting.value if seen.waiting.fresh else 0.0) + (seen.held.value if seen.held is not None else 0.0)
+    short = (busy is not None and busy > seen.ready) or waiting > seen.ready
+    if modelled and memory.fit is not None:
+        _, per_sequence, per_prefill = memory.fit.theta
+        work = memory.arrivals * (
+            length * per_sequence + (demand.prefill_per_request(memory.prompt) or 0.0) * per_prefill
+        )
+    if modelled is not memory.modelled:
+        followed = forecast.rescaled(memory.forecast, work, now=now)
+    else:
+        followed = forecast.follow(memory.forecast, work, now=now, horizon_seconds=horizon_seconds(seen))
+    return replace(memory, forecast=followed, modelled=modelled, short_at=now if short else memory.short_at)
+
+
+def horizon_seconds(seen: Observation) -> float:
+    """Seconds until a replica that is asked for now would be ready."""
+    return _TICK_SECONDS + (seen.startup_seconds if seen.startup_seconds is not None else STARTUP_SECONDS)

@@ -1,0 +1,61 @@
+"""What a number of replicas would do to the objectives: the share of requests that would meet them.
+
+Two things decide it. The load that comes is not known: it is taken as normal, with the forecast's mean and width. And
+under a given load the time per token differs from request to request: it is taken as lognormal about the mean step,
+with the measured tail. A load beyond what the replicas can carry at all meets nothing. Without a step model only the
+first counts.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+from penstock_operator.core.scaling import capacity
+from penstock_operator.core.scaling.budget import Margins
+from penstock_operator.core.scaling.forecast import Forecast
+from penstock_operator.core.scaling.types import Memory, Policy, Prediction
+
+_NORMAL = NormalDist()
+_POINTS = tuple(_NORMAL.inv_cdf((index + 0.5) / 15) for index in range(15))
+_TAIL_QUANTILE = _NORMAL.inv_cdf(0.99)
+
+
+def around(policy: Policy, memory: Memory, busy: float | None, *, replicas: int) -> tuple[Prediction, ...]:
+    """Predictions for one fewer, as many, and one more; empty while too little is known.
+
+    Args:
+        policy: with the objective on the time per token.
+        memory: of this tick.
+        busy: replicas that the load of now keeps as busy as they may be; None = unknown.
+        replicas: in the middle.
+    """
+    known, margins = memory.forecast, memory.margins
+    if policy.allowed is None or not busy or known is None or margins is None or known.level <= 0 or replicas <= 0:
+        return ()
+    return tuple(
+        Prediction(count, _attainment(policy, memory, known, margins, busy / count))
+        for count in (replicas - 1, replicas, replicas + 1)
+        if count > 0
+    )
+
+
+def _attainment(policy: Policy, memory: Memory, known: Forecast, margins: Margins, fullness: float) -> float:
+    """Share of requests; `fullness` is how full the replicas are now, 1 where the objectives are just met."""
+    expected, width = known.ahead() / known.level, known.sigma / known.level
+    loads = (max(0.0, expected + width * point) * fullness for point in _POINTS)
+    return sum(_in_time(policy, memory, margins, load) for load in loads) / len(_POINTS)
+
+
+def _in_time(policy: Policy, memory: Memory, margins: Margins, fullness: float) -> float:
+    """Share of the requests that are in time under one load."""
+    if policy.tpot_seconds is None or memory.fit is None or not capacity.modelled(memory.fit):
+        return 1.0 if fullness <= 1.0 else 0.0
+    base, bound = memory.fit.theta[0], policy.tpot_seconds / margins.tail
+    # At the bound a step is all but `base` useful work, and useful work is in proportion to the load.
+    useful = fullness * max(0.0, 1.0 - base / bound)
+    if useful >= 1.0:
+        return 0.0
+    step = max(base / (1.0 - useful), 1e-9)
+    spread = max(1e-6, math.log(margins.tail) / _TAIL_QUANTILE)
+    return _NORMAL.cdf(math.log(policy.tpot_seconds / step) / spread)

@@ -1,0 +1,77 @@
+"""The error-budget loop: misses widen the reserve that could have helped, calm narrows it, and nothing runs away."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock_operator.core.scaling.budget import Margins, Missed, adjust, begin
+
+MISSED = Missed("TTFT", allowed=0.01, met=90.0, missed=10.0)
+MET = Missed("TTFT", allowed=0.01, met=100.0, missed=0.0)
+START = begin(0.01)
+
+
+def after(*seen: Missed, short: bool = False, seconds: float = 60.0, unavoidable: float = 0.0) -> Margins:
+    return adjust(START, seen, short=short, elapsed_seconds=seconds, unavoidable=unavoidable)
+
+
+def test_the_first_reserve_follows_from_what_may_miss() -> None:
+    assert begin(0.01).sigmas == pytest.approx(2.326, abs=0.001)
+    assert begin(0.1).sigmas == pytest.approx(1.282, abs=0.001)
+    assert begin(None).sigmas == 0.0
+    assert begin(0.0).sigmas <= 4.0
+
+
+def test_misses_for_want_of_replicas_widen_the_forecast_alone() -> None:
+    found = after(MISSED, short=True)
+    assert found.sigmas > START.sigmas
+    assert found.tail == START.tail
+
+
+def test_misses_with_room_to_spare_make_replicas_emptier() -> None:
+    found = after(MISSED)
+    assert found.tail > START.tail
+    assert found.sigmas == START.sigmas
+
+
+def test_calm_narrows_both() -> None:
+    found = after(MET)
+    assert found.tail < START.tail
+    assert found.sigmas < START.sigmas
+
+
+def test_one_objective_that_is_missed_outweighs_another_that_is_met() -> None:
+    assert after(MET, Missed("TPOT", 0.01, 50.0, 50.0)).tail > START.tail
+
+
+def test_at_the_share_that_is_meant_nothing_moves() -> None:
+    found = after(Missed("TPOT", 0.01, 99.15, 0.85), seconds=600.0)
+    assert (found.sigmas, found.tail) == (pytest.approx(START.sigmas), pytest.approx(START.tail))
+
+
+def test_prompts_that_are_too_long_for_any_replica_ask_for_none() -> None:
+    assert after(MISSED, unavoidable=0.1).tail < START.tail
+    assert after(Missed("TPOT", 0.01, 90.0, 10.0), unavoidable=0.1).tail > START.tail
+
+
+def test_nothing_judged_changes_nothing() -> None:
+    assert after() == START
+    assert after(Missed("TTFT", 0.01, 0.0, 0.0)) == START
+    assert after(MISSED, seconds=0.0) == START
+
+
+shares = st.floats(0, 100)
+
+
+@given(
+    seen=st.lists(st.builds(Missed, st.sampled_from(["TTFT", "TPOT"]), st.floats(0, 0.5), shares, shares), max_size=4),
+    short=st.booleans(),
+    seconds=st.floats(0, 60),
+    unavoidable=st.floats(0, 1),
+)
+def test_it_stays_inside_its_bounds(seen: list[Missed], short: bool, seconds: float, unavoidable: float) -> None:
+    margins = START
+    for _ in range(50):
+        margins = adjust(margins, tuple(seen), short=short, elapsed_seconds=seconds, unavoidable=unavoidable)
+    assert 0.25 <= margins.sigmas <= 4.0
+    assert 1.15 <= margins.tail <= 4.0

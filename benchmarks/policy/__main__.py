@@ -8,29 +8,25 @@ what there is.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import shlex
 import sys
-import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.policy import fingerprint
-from benchmarks.policy.cases import QUICK, every, named
-from benchmarks.policy.compare import Round, kept, policies, runs
+from benchmarks.policy.cases import QUICK, every
+from benchmarks.policy.compare import kept, policies
 from benchmarks.policy.page import page
-from benchmarks.policy.store import RESULTS, Key, Store
+from benchmarks.policy.pool import RUNS, named_round, run
+from benchmarks.policy.store import Store
 from benchmarks.policy.traffic import ROOT
 
-_RUNS: Final = RESULTS / "runs.jsonl"
 _PAGE: Final = ROOT / "docs" / "evidence" / "policy-table.md"
 
 
 def main() -> None:
     options = _options()
-    store = Store(_RUNS)
+    store = Store(RUNS)
     usual = [one.name for one in every() if not options.quick or one.name in QUICK]
     cases = usual if options.cases is None else options.cases.split(",")
     names = policies(more=options.more) if options.policies is None else options.policies.split(",")
@@ -38,8 +34,8 @@ def main() -> None:
     startups = [60.0] if options.quick else [float(one) for one in options.startups.split(",")]
     wanted = [(case, startup, seed) for seed in range(seeds) for case in cases for startup in startups]
     if not options.render:
-        _run(wanted, names, store, options.processes)
-    rounds = [_round(*one) for one in wanted]
+        run(wanted, names, store, options.processes)
+    rounds = [named_round(*one) for one in wanted]
     missing = sum(store.find(one.key(name)) is None for one in rounds for name in names)
     rows = kept(rounds, names, store)
     if options.prune:
@@ -65,46 +61,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--prune", action="store_true", help="forget what an older simulator has made")
     parser.add_argument("--page", type=Path, default=_PAGE, help="where the page is written")
     return parser.parse_args()
-
-
-def _round(case: str, startup: float, seed: int) -> Round:
-    return Round(named([case])[0], startup, seed)
-
-
-def _run(wanted: Sequence[tuple[str, float, int]], names: Sequence[str], store: Store, processes: int | None) -> None:
-    """All that is not kept; a round is a task."""
-    due = [one for one in wanted if any(store.find(_round(*one).key(name)) is None for name in names)]
-    begun = time.monotonic()
-
-    def note(number: int, one: tuple[str, float, int]) -> None:
-        case, startup, seed = one
-        said = f"{number} of {len(due)}: {case}, start-up {startup:g} s, seed {seed}"
-        print(f"{time.monotonic() - begun:6.0f} s  {said}", flush=True)
-
-    if processes == 1:
-        for number, one in enumerate(due, 1):
-            for key, figures in runs(_round(*one), names, store):
-                store.keep(key, figures)
-            note(number, one)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_warm, initargs=(tuple(names),)) as pool:
-        tasks = {pool.submit(_task, one, names): one for one in due}
-        for number, task in enumerate(as_completed(tasks), 1):
-            for key, figures in task.result():
-                store.keep(key, figures)
-            note(number, tasks[task])
-
-
-def _warm(names: Sequence[str]) -> None:
-    """Take the digests while the code is what was just loaded: somebody may go on editing it."""
-    fingerprint.simulator()
-    for name in names:
-        fingerprint.policy(name)
-
-
-def _task(one: tuple[str, float, int], names: Sequence[str]) -> list[tuple[Key, dict[str, Any]]]:
-    return list(runs(_round(*one), names, Store(_RUNS)))
 
 
 if __name__ == "__main__":

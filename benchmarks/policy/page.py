@@ -112,7 +112,7 @@ Written by the command below; not edited by hand.{state} Simulated: no request w
   traffic and start-up times. Everybody begins with the oracle's replicas of the first ten minutes.
 - `-tuned`: one configuration for all traces, from the first halves, with an equal number of trials each
   (`benchmarks/policy/tune.py`; all trials are in `benchmarks/policy/results/tuning.json`). Without it: upstream's
-  defaults, which were not made for this replica.
+  defaults, which were not made for this replica. Dynamo is given the replica's true step model; ours has to learn it.
 - `oracle` is a plan that knows the future and exists; it is not proven to be the best one. `static` is the fewest
   replicas that attain when they never change, known only afterwards. `/ bound` is against the fluid lower bound.
 - Means over the seeds; from three on, 95 % bootstrap intervals, ratios paired by seed. Simulator `{simulator}`."""

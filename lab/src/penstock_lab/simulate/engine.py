@@ -235,6 +235,19 @@ def _preempt(a: Arrays, slot: int) -> None:
         prepend(a.queue[slot], a.following, request)
 
 
+@inlined
+def work(a: Arrays, slot: int, until: float, how: int) -> bool:
+    """The next step of a replica, or run of steps; False when nothing was done."""
+    _preempt(a, slot)
+    _admit(a, slot, a.clock[slot])
+    if a.prefill[slot, 2]:
+        _mixed_step(a, slot)
+        return True
+    if a.decoding[slot]:
+        return _decode_run(a, slot, until, how)
+    return bool(a.queue[slot, 2] > 0)
+
+
 @compiled
 def advance(a: Arrays, slot: int, until: float, how: int) -> None:
     """Let one replica work until its clock is at `until` or later, or until it has nothing to do.
@@ -249,14 +262,7 @@ def advance(a: Arrays, slot: int, until: float, how: int) -> None:
     a.run_end[slot] = 0.0
     while a.clock[slot] < until:
         _pull(a, slot)
-        _preempt(a, slot)
-        _admit(a, slot, a.clock[slot])
-        if a.prefill[slot, 2]:
-            _mixed_step(a, slot)
-        elif a.decoding[slot]:
-            if not _decode_run(a, slot, until, how):
-                return
-        elif not a.queue[slot, 2]:
+        if not work(a, slot, until, how):
             return
 
 

@@ -53,6 +53,8 @@ READINGS: Final[dict[str, Reading]] = {
     "kpa": Reading((DOOR,)),
     "ray": Reading((DOOR,)),
     "skyserve": Reading((DOOR,)),
+    "tokenscale": Reading((DOOR,)),
+    "llm-d": Reading(("prompt_tokens", "generated_tokens", "kv_used", DOOR)),
 }
 
 

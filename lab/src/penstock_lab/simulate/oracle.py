@@ -7,7 +7,8 @@ The plan: the work of each 10 s, with the decode of a request spread over the ti
 packing and rounded up, says how many replicas are wanted when. Each level (the first replica, the second, …) is a set
 of intervals by itself; a gap that is shorter than a start-up is cheaper to keep. Pods are created a start-up earlier.
 Of several smoothings, each at the tightest packing that attains in the full simulation, and the fewest replicas that
-attain when they never change, the cheapest is the oracle. It is a plan that exists, not proven to be the best one.
+attain when they never change, the cheapest is the oracle; then each part of its time is packed tighter while it still
+attains. It is a plan that exists, not proven to be the best one. Runs that cannot attain any more end early.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import numpy as np
 
 from penstock_contract.profile import Profile
 from penstock_lab.simulate.policies.base import Glance
-from penstock_lab.simulate.policies.static import Static
 from penstock_lab.simulate.score import Bools, Objectives, Score, feasible, score
 from penstock_lab.simulate.state import Floats, Ints, Requests
 from penstock_lab.simulate.world import Run, Setting, World
@@ -28,6 +28,8 @@ GRID_SECONDS = 10.0
 _SMOOTHINGS = (1, 3, 6)
 _PACKINGS = (0.25, 1.25)
 _ROUNDS = 7
+_PARTS = 6
+_TIGHTER = (1.1, 1.04)
 _SPREAD = 0.6
 
 
@@ -75,7 +77,7 @@ def plan(
     *,
     startup_seconds: float,
     smoothing: int,
-    packing: float,
+    packing: float | Floats,
 ) -> Plan:
     """Replicas wanted when the future is known.
 
@@ -85,7 +87,7 @@ def plan(
         objectives: the time a decode may take.
         startup_seconds: scheduled to ready.
         smoothing: width of the mean in grid steps.
-        packing: share of a replica's time that is planned for useful work.
+        packing: share of a replica's time that is planned for useful work; of all times, or in equal parts of it.
     """
     cells = max(smoothing, int((requests.arrival[-1] if len(requests) else 0.0) // GRID_SECONDS) + 2)
     prefill, decode = work(requests, profile)
@@ -99,14 +101,29 @@ def plan(
     series = series + np.cumsum(change)[:cells]
     box = np.ones(smoothing)
     smooth = np.convolve(series, box, mode="same") / np.convolve(np.ones_like(series), box, mode="same")
-    wanted = np.ceil(smooth / GRID_SECONDS / packing - 1e-9).astype(np.int64)
-    lead = math.ceil(startup_seconds / GRID_SECONDS)
-    ready, asked = np.zeros(cells, dtype=np.int64), np.zeros(cells, dtype=np.int64)
+    parts = np.atleast_1d(packing)
+    packed = parts[np.arange(cells) * len(parts) // cells]
+    wanted = np.ceil(smooth / GRID_SECONDS / packed - 1e-9).astype(np.int64)
+    asked, ready = levels(wanted, math.ceil(startup_seconds / GRID_SECONDS))
+    return Plan(np.arange(cells, dtype=np.float64) * GRID_SECONDS, asked, ready)
+
+
+def levels(wanted: Ints, lead: int) -> tuple[Ints, Ints]:
+    """The cheapest way to have at least so many replicas serving in each cell.
+
+    Args:
+        wanted: serving replicas, by cell.
+        lead: cells from creation to serving.
+
+    Returns:
+        Pods that exist, and those of them that shall serve, by cell.
+    """
+    ready, asked = np.zeros_like(wanted), np.zeros_like(wanted)
     for level in range(1, int(wanted.max(initial=0)) + 1):
         on = _without_gaps(wanted >= level, lead)
         ready += on
         asked += _earlier(on, lead)
-    return Plan(np.arange(cells, dtype=np.float64) * GRID_SECONDS, asked, ready)
+    return asked, ready
 
 
 def _without_gaps(on: Bools, shortest: int) -> Bools:
@@ -132,6 +149,7 @@ class Schedule:
 
     name = "oracle"
     period_seconds = GRID_SECONDS / 2
+    blind = True
 
     def __init__(self, followed: Plan) -> None:
         self._plan = followed
@@ -159,53 +177,116 @@ class Oracle:
 
 def find(requests: Requests, setting: Setting, objectives: Objectives) -> Oracle | None:
     """The cheapest plan that attains; None when none of those that are tried does."""
-    tried = [_tightest(requests, setting, objectives, smoothing) for smoothing in _SMOOTHINGS]
-    tried.append(constant(requests, setting, objectives))
-    attaining = [one for one in tried if one is not None]
-    return min(attaining, key=lambda one: one.score.gpu_hours, default=None)
-
-
-def _tightest(requests: Requests, setting: Setting, objectives: Objectives, smoothing: int) -> Oracle | None:
-    found: Oracle | None = None
-    loose, tight = _PACKINGS
-    for _ in range(_ROUNDS):
-        packing = (loose + tight) / 2
-        tried = _try(requests, setting, objectives, smoothing, packing)
-        if tried.score.attainment >= objectives.attainment:
-            loose, found = packing, tried
-        else:
-            tight = packing
-    return found
+    search = _Search(requests, _strict(requests, setting, objectives), objectives)
+    for smoothing in _SMOOTHINGS:
+        search.bisect(smoothing)
+    search.constant()
+    search.descend()
+    return search.best
 
 
 def constant(requests: Requests, setting: Setting, objectives: Objectives) -> Oracle | None:
     """The fewest replicas that attain when they never change; None when the most do not."""
-    low, high, found = 1, setting.max_replicas, None
-    while low <= high:
-        count = (low + high) // 2
-        fixed = replace(setting, initial_replicas=count, startup_cv=0.0)
-        run = World(requests, fixed, Static(count)).run()
-        figures = score(run, setting.profile, objectives)
-        if figures.attainment >= objectives.attainment:
-            high, found = count - 1, Oracle(run, figures, count)
-        else:
-            low = count + 1
-    return found
+    search = _Search(requests, _strict(requests, setting, objectives), objectives)
+    search.constant()
+    return search.best
 
 
-def _try(requests: Requests, setting: Setting, objectives: Objectives, smoothing: int, packing: float) -> Oracle:
-    followed = plan(
-        requests,
-        setting.profile,
-        objectives,
-        startup_seconds=setting.startup_seconds,
-        smoothing=smoothing,
-        packing=packing,
+def _strict(requests: Requests, setting: Setting, objectives: Objectives) -> Setting:
+    """A setting whose runs end when they cannot attain any more, whatever comes."""
+    counted = int(feasible(requests, setting.profile, objectives).sum())
+    allowed = math.floor((1.0 - objectives.attainment) * counted + 1e-9)
+    return replace(
+        setting,
+        startup_cv=0.0,
+        ttft_seconds=objectives.ttft_seconds,
+        tpot_seconds=objectives.tpot_seconds,
+        most_missed=allowed + len(requests) - counted,
     )
-    begin = int(followed.ready[: int(600 / GRID_SECONDS)].max(initial=0))
-    known = replace(setting, startup_cv=0.0, initial_replicas=min(setting.max_replicas, int(followed.ready[0])))
-    run = World(requests, known, Schedule(followed)).run()
-    return Oracle(run, score(run, setting.profile, objectives), max(1, begin))
+
+
+class _Search:
+    """The cheapest plan so far, and ways to a cheaper one. A plan that is dearer on paper is not tried."""
+
+    def __init__(self, requests: Requests, setting: Setting, objectives: Objectives) -> None:
+        self.best: Oracle | None = None
+        self._requests, self._setting, self._objectives = requests, setting, objectives
+        self._smoothing = 0
+        self._parts: Floats = np.empty(0)
+
+    def bisect(self, smoothing: int) -> None:
+        """The tightest packing that attains."""
+        loose, tight = _PACKINGS
+        for _ in range(_ROUNDS):
+            packing = (loose + tight) / 2
+            verdict = self._try(smoothing, np.full(_PARTS, packing))
+            if verdict is False:
+                tight = packing
+            else:
+                loose = packing
+
+    def descend(self) -> None:
+        """Pack each part of the time a little tighter, while it attains."""
+        if not len(self._parts):
+            return
+        for tighter in _TIGHTER:
+            for part in range(_PARTS):
+                packing = self._parts.copy()
+                packing[part] *= tighter
+                self._try(self._smoothing, packing)
+
+    def constant(self) -> None:
+        """The fewest replicas that never change, as far as that can be cheaper."""
+        low, high = 1, self._setting.max_replicas
+        span = float(self._requests.arrival[-1]) if len(self._requests) else 0.0
+        if self.best is not None and span > 0:
+            accelerators = self._setting.profile.accelerators
+            high = min(high, int(self.best.score.gpu_hours * 3600 / span / accelerators))
+        while low <= high:
+            count = (low + high) // 2
+            cell = np.array([count])
+            held = Schedule(Plan(np.zeros(1), cell, cell))
+            run = World(self._requests, replace(self._setting, initial_replicas=count), held).run()
+            before = self.best
+            if self._attains(run, count):
+                high = count - 1
+                self._parts = self._parts if self.best is before else np.empty(0)
+            else:
+                low = count + 1
+
+    def _try(self, smoothing: int, parts: Floats) -> bool | None:
+        """Whether a plan attains; None when it is not cheaper than the best, which is not tried."""
+        setting = self._setting
+        followed = plan(
+            self._requests,
+            setting.profile,
+            self._objectives,
+            startup_seconds=setting.startup_seconds,
+            smoothing=smoothing,
+            packing=parts,
+        )
+        hours = float(followed.asked.sum()) * GRID_SECONDS * setting.profile.accelerators / 3600
+        if self.best is not None and hours >= self.best.score.gpu_hours:
+            return None
+        begin = int(followed.ready[: int(600 / GRID_SECONDS)].max(initial=0))
+        known = replace(setting, initial_replicas=min(setting.max_replicas, int(followed.ready[0])))
+        before = self.best
+        if not self._attains(World(self._requests, known, Schedule(followed)).run(), max(1, begin)):
+            return False
+        if self.best is not before:
+            self._smoothing, self._parts = smoothing, parts
+        return True
+
+    def _attains(self, run: Run, begin: int) -> bool:
+        """Whether a run attains; the cheapest that does is kept."""
+        if run.given_up:
+            return False
+        figures = score(run, self._setting.profile, self._objectives)
+        if not figures.attainment >= self._objectives.attainment:
+            return False
+        if self.best is None or figures.gpu_hours < self.best.score.gpu_hours:
+            self.best = Oracle(run, figures, begin)
+        return True
 
 
 def scaled(requests: Requests, scale: float, *, seed: int, jitter_seconds: float = 30.0) -> Requests:

@@ -139,6 +139,9 @@ class Pods:
 
     def steer(self, wanted: int, now: float) -> None:
         """One tick of the operator's hands towards a count."""
+        if wanted == self.replicas == len(self._live) and all(pod.draining is None for pod in self._live):
+            self.settle(now)
+            return  # the plan would be to do nothing
         candidates = [self._candidate(pod) for pod in self._live]
         step = plan(candidates, current=self.replicas, wanted=wanted, now=now, timeout_seconds=self._timeout)
         named = {str(pod.number): pod for pod in self._live}

@@ -18,10 +18,10 @@ import numpy as np
 
 from penstock_lab.simulate.compiled import compiled
 from penstock_lab.simulate.pods import Pod
-from penstock_lab.simulate.state import Arrays, Counter, Floats
+from penstock_lab.simulate.state import Arrays, Counter, Floats, Ints
 
-_GAUGES = 4
-RUNNING, WAITING, KV_USED, QUEUED_TOKENS = (len(Counter) + number for number in range(_GAUGES))
+_GAUGES, _COUNTERS = 4, len(Counter)
+RUNNING, WAITING, KV_USED, QUEUED_TOKENS = (_COUNTERS + number for number in range(_GAUGES))
 _KEPT_SECONDS = 300.0
 _LOOKBACK_SECONDS = 300.0
 RATES: Mapping[str, int] = {
@@ -106,15 +106,17 @@ class Scrapes:
             lost: numbers of those whose scrape fails.
         """
         kept: dict[int, deque[Page]] = {}
-        for pod in pods:
-            if pod.ready is None:
-                continue
+        ready = [pod for pod in pods if pod.ready is not None]
+        for pod, values in zip(ready, _values(fleet, ready), strict=True):
             if pod.number in lost:
                 if pod.number in self._pages:
                     kept[pod.number] = self._pages[pod.number]
                 continue
             pages = kept[pod.number] = self._pages.get(pod.number, deque())
-            pages.append(Page(now, self._counted(fleet, pod), pod.number))
+            base = self._bases.get(pod.number)
+            if base is not None:
+                values[: len(Counter)] -= base
+            pages.append(Page(now, values, pod.number))
             while pages[0].at < now - max(self.window_seconds, _KEPT_SECONDS):
                 pages.popleft()
         self._pages, self._sums, self._round, self._now = kept, None, now, now
@@ -132,13 +134,6 @@ class Scrapes:
     def forget(self, pod: Pod) -> None:
         """The counters of a pod whose container starts again are at zero by themselves."""
         self._bases.pop(pod.number, None)
-
-    def _counted(self, fleet: Arrays, pod: Pod) -> Floats:
-        values = _values(fleet, pod.slot)
-        base = self._bases.get(pod.number)
-        if base is not None:
-            values[: len(Counter)] -= base
-        return values
 
     def sums(self) -> Sums:
         """Of the last scrape."""
@@ -178,7 +173,8 @@ class Scrapes:
 
 def probe(pods: list[Pod], fleet: Arrays, now: float) -> list[Page]:
     """What every ready pod answers when it is asked right now, past any metrics source."""
-    return [Page(now, _values(fleet, pod.slot), pod.number) for pod in pods if pod.ready is not None]
+    ready = [pod for pod in pods if pod.ready is not None]
+    return [Page(now, values, pod.number) for pod, values in zip(ready, _values(fleet, ready), strict=True)]
 
 
 def _grown(pages: Sequence[Page]) -> Floats:
@@ -193,17 +189,23 @@ def _grown(pages: Sequence[Page]) -> Floats:
 
 
 @compiled
-def _queued_tokens(a: Arrays, slot: int) -> int:
-    """Tokens that the waiting requests of a replica still need computed."""
-    tokens, request = 0, a.queue[slot, 0]
-    for _ in range(a.queue[slot, 2]):
-        tokens += a.prompt[request] + a.generated[request] - a.cached[request]
-        request = a.following[request]
-    return int(tokens)
+def _read(a: Arrays, slots: Ints, values: Floats) -> None:
+    for row in range(len(slots)):
+        slot = slots[row]
+        for column in range(_COUNTERS):
+            values[row, column] = a.counters[slot, column]
+        values[row, RUNNING] = a.prefill[slot, 2] + a.decoding[slot]
+        values[row, WAITING] = a.queue[slot, 2]
+        values[row, KV_USED] = a.context[slot] + a.reserved[slot]
+        tokens, request = 0, a.queue[slot, 0]
+        for _ in range(a.queue[slot, 2]):
+            tokens += a.prompt[request] + a.generated[request] - a.cached[request]
+            request = a.following[request]
+        values[row, QUEUED_TOKENS] = tokens
 
 
-def _values(fleet: Arrays, slot: int) -> Floats:
-    waiting = fleet.queue[slot, 2]
-    running = fleet.prefill[slot, 2] + fleet.decoding[slot]
-    gauges = (running, waiting, fleet.context[slot] + fleet.reserved[slot], _queued_tokens(fleet, slot))
-    return np.concatenate([fleet.counters[slot], gauges])
+def _values(fleet: Arrays, pods: Sequence[Pod]) -> Floats:
+    """[pods, columns of a page] of now."""
+    values = np.empty((len(pods), _COUNTERS + _GAUGES))
+    _read(fleet, np.array([pod.slot for pod in pods], dtype=np.int64), values)
+    return values

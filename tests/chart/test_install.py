@@ -160,7 +160,7 @@ def story(cluster_of_its_own: LocalCluster, tmp_path_factory: pytest.TempPathFac
 
     before_upgrade = None
     if previous := previous_chart(tmp_path_factory.mktemp("previous")):
-        lab.install(cluster, values=OLD_VALUES, chart=previous)
+        lab.install(cluster, values=OLD_VALUES | {"gateway": OLD_VALUES["gateway"] | {"replicas": 1}}, chart=previous)
         api.apply(SERVICE)
         api.wait("chat", "Ready", "True", "Ready", seconds=120)
         before_upgrade = uids(api)

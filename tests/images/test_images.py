@@ -125,6 +125,7 @@ def test_an_image_holds_one_environment_and_runs_as_nobody_in_particular(part: s
     above, *steps = known[part]
     assert above == "runtime"
     assert "USER 1000:1000" in known["runtime"]
+    assert " USER=" in " ".join(known["runtime"]), "libraries ask for a name, and user 1000 has none"
     assert not [step for step in steps + known["runtime"] if step.startswith(("RUN", "ADD"))]
     assert [step for step in steps if step.startswith("COPY")] == [
         f"COPY --from={part}-environment /opt/penstock /opt/penstock"

@@ -215,6 +215,8 @@ async def run(settings: Settings) -> None:
             registry=handlers.registry(app.cache, dirty=app.queue.add, gone=app.gone, configuration=configuration),
             settings=handlers.settings(),
             standalone=True,
+            # A name only; kopf's own has the user's, and a container's user 1000 has none.
+            identity=names.OPERATOR_MANAGER,  # type: ignore[arg-type] # a NewType of str that kopf does not export
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
         )

@@ -47,7 +47,8 @@ def update_output(output: OutputLength, seen: Observation, *, now: float) -> Out
     if elapsed > LONGEST_GAP_SECONDS:
         # One window's rates say nothing of an hour without signals, and would outweigh all that is known.
         return replace(output, running=seen.running.value, at=now)
-    decay = 0.5 ** (elapsed / LENGTH_HALF_LIFE_SECONDS)
+    served = seen.finished.value > 0 and seen.arrivals.value > 0  # while nobody asks, nothing is learned or forgotten
+    decay = 0.5 ** (elapsed / LENGTH_HALF_LIFE_SECONDS) if served else 1.0
     return OutputLength(
         tokens=output.tokens * decay + seen.generated_tokens.value * elapsed,
         requests=output.requests * decay + seen.finished.value * elapsed,

@@ -17,6 +17,8 @@ _START_PAIRS = 8.0
 _START_SPREAD = 0.3  # of loads, and
 _START_ERROR = 0.10  # of forecasts, both over the first load
 _STEEPEST = 1.3
+_BEYOND_PEAK = 0.1  # per sigma
+_UNKNOWN = 15.0  # over the number of pairs
 _PENDING = 24
 _LATE_SECONDS = 30.0
 _LEAST_WORK = 1e-9
@@ -32,6 +34,7 @@ class Forecast:
         before: mean load of the pairs' first halves.
         after: mean load of their second halves.
         squares: decayed sums of squares about the means: before, before x after, after.
+        peak: highest load so far, fading.
         pending: (time of the second half, first half) not come to pass yet, oldest first.
         at: Unix seconds of the last update.
     """
@@ -41,6 +44,7 @@ class Forecast:
     before: float
     after: float
     squares: tuple[float, float, float]
+    peak: float
     pending: tuple[tuple[float, float], ...] = ()
     at: float = 0.0
 
@@ -61,16 +65,22 @@ class Forecast:
         return max(_LEAST_WORK, self.after + self.slope * (self.level - self.before))
 
     def growth(self, *, sigmas: float) -> float:
-        """Load to prepare for, over the load of now; at least 1."""
+        """Load to prepare for, over the load of now; at least 1.
+
+        What was never seen is not prepared for: the width reaches a little beyond the peak, and further only while
+        little is known at all.
+        """
         if self.level <= _LEAST_WORK:
             return 1.0
-        return max(1.0, (self.ahead() + sigmas * self.sigma) / self.level)
+        beyond = _BEYOND_PEAK * sigmas + _UNKNOWN / self.pairs
+        wanted = min(self.ahead() + sigmas * self.sigma, self.peak * (1.0 + beyond))
+        return max(1.0, self.ahead() / self.level, wanted / self.level)
 
 
 def begin(work: float, *, now: float) -> Forecast:
     """Before anything is known: loads last, more or less."""
     spread, error = _START_PAIRS * (_START_SPREAD * work) ** 2, _START_PAIRS * (_START_ERROR * work) ** 2
-    return Forecast(work, _START_PAIRS, work, work, (spread, spread, spread + error), at=now)
+    return Forecast(work, _START_PAIRS, work, work, (spread, spread, spread + error), peak=work, at=now)
 
 
 def follow(known: Forecast | None, work: float, *, now: float, horizon_seconds: float) -> Forecast:
@@ -87,10 +97,11 @@ def follow(known: Forecast | None, work: float, *, now: float, horizon_seconds: 
         return begin(work, now=now)
     elapsed = max(0.0, now - known.at)
     due = [one for one in known.pending if one[0] <= now]
-    made = replace(known, level=work, pending=known.pending[len(due) :], at=now)
+    half_life = HALF_LIFE_HORIZONS * horizon_seconds
+    peak = max(work, known.peak * 0.5 ** (elapsed / half_life))
+    made = replace(known, level=work, peak=peak, pending=known.pending[len(due) :], at=now)
     for at, first in due:
         if now - at <= _LATE_SECONDS:  # else nobody looked at its time
-            half_life = HALF_LIFE_HORIZONS * horizon_seconds
             made = _paired(made, first, work, elapsed=elapsed / len(due), half_life=half_life)
     if not made.pending or now + horizon_seconds - made.pending[-1][0] >= horizon_seconds / _PENDING:
         made = replace(made, pending=(*made.pending, (now + horizon_seconds, work)))
@@ -109,6 +120,7 @@ def rescaled(known: Forecast | None, work: float, *, now: float) -> Forecast:
         before=known.before * unit,
         after=known.after * unit,
         squares=(xx * unit**2, xy * unit**2, yy * unit**2),
+        peak=known.peak * unit,
         pending=tuple((at, first * unit) for at, first in known.pending),
         at=now,
     )

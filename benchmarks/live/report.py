@@ -10,18 +10,20 @@ from typing import Any
 
 from penstock_lab.report import Mark, Plot, Report, Series, Span, Table, Threshold, write_html, write_png
 from penstock_lab.report.model import Tone
-from penstock_lab.simulate import outcome
-from penstock_lab.simulate.study import Row
 
 from .faults import Fault
-from .result import Hurt, Seen
+from .result import Hurt, Row, Seen
 from .scenario import OBJECTIVES, PROFILE, Load
 
 TONES: tuple[Tone, ...] = ("blue", "orange", "green", "purple")
 _BANNER = "EMULATED DEVICE: real scalers, real control plane, real requests; the time of a step comes from a profile"
+_PLANS = ("oracle_gpu_hours", "lower_bound_gpu_hours")
 _REACTION = ("policy", "decided after", "one more serves after", "first tokens in time again after")
 _HURT = ("fault", "policy", "asked before", "lowest", "scale-downs", "scale-ups", "attainment until the next")
-_ALIKE = ("policy", "attainment", "first token", "per token", "GPU-hours", "killed", "failed")
+_COLUMNS = (
+    "policy", "attainment", "first token", "per token", "worst 5 min", "TTFT p50", "TTFT p99", "TPOT p99", "GPU-hours",
+    "/ oracle", "/ bound", "peak", "turns/h", "failed", "killed",
+)  # fmt: skip
 
 
 def write(
@@ -51,7 +53,7 @@ def write(
         The tables.
     """
     rows = [*(one.row for one in seen), *simulated]
-    tables = [Table("Policies", outcome.COLUMNS, outcome.table(rows)), _parts(rows)]
+    tables = [Table("Policies", _COLUMNS, [_line(row.figures) for row in rows])]
     if hurt:
         tables.append(_hurt(hurt))
     elif load.burst_at is not None:
@@ -119,21 +121,30 @@ def _plots(seen: Sequence[Seen]) -> list[Plot]:
     ]
 
 
-def _parts(rows: Sequence[Row]) -> Table:
-    lines = []
-    for row in rows:
-        found = row.figures
-        shares = [found["attainment"], found["attainment_ttft"], found["attainment_tpot"]]
-        lines.append(
-            (
-                found["policy"],
-                *("-" if share is None else f"{share:.2%}" for share in shares),
-                f"{found['gpu_hours']:.3f}",
-                str(found["killed_in_flight"]),
-                str(found["failed"]),
-            )
-        )
-    return Table("Attainment by objective, GPU-hours, requests lost", _ALIKE, lines)
+def _line(found: dict[str, Any]) -> tuple[str, ...]:
+    hours = found["gpu_hours"]
+    return (
+        found["policy"],
+        *(_share(found[f"attainment{part}"]) for part in ("", "_ttft", "_tpot")),
+        _share(found["worst_window_attainment"]),
+        _number(found["ttft_p50_seconds"], ".2f", " s"),
+        _number(found["ttft_p99_seconds"], ".2f", " s"),
+        _number(found["tpot_p99_seconds"], ".3f", " s"),
+        f"{hours:.3f}",
+        *("-" if not found[key] else f"{hours / found[key]:.2f}" for key in _PLANS),
+        str(found["peak_replicas"]),
+        f"{found['reversals_per_hour']:.1f}",
+        str(found["failed"]),
+        str(found["killed_in_flight"]),
+    )
+
+
+def _share(value: float | None) -> str:
+    return _number(value, ".2%")
+
+
+def _number(value: float | None, form: str, unit: str = "") -> str:
+    return "-" if value is None else format(value, form) + unit
 
 
 def _reactions(seen: Sequence[Seen], burst: float) -> Table:
@@ -162,4 +173,6 @@ def _hurt(found: Sequence[Hurt]) -> Table:
 
 
 def _seconds(value: float | None) -> str:
-    return "not before the end" if value is None else f"{value:.0f} s"
+    if value is None:
+        return "not before the end"
+    return f"{value:.0f} s" if value >= 0 else f"{-value:.0f} s before"

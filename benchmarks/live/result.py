@@ -16,14 +16,14 @@ from penstock_contract.profile import Profile
 from penstock_lab.load.ledger import ANSWERED, Ledger
 from penstock_lab.simulate import oracle
 from penstock_lab.simulate.policies.registry import build
+from penstock_lab.simulate.row import figures
 from penstock_lab.simulate.score import met, score
 from penstock_lab.simulate.state import Requests
-from penstock_lab.simulate.study import Row
 from penstock_lab.simulate.world import Run, Setting, World
 
 from .contestants import RUNNING_PER_REPLICA, Contestant
 from .faults import Fault
-from .scenario import MOST_REPLICAS, OBJECTIVES, PROFILE, Load
+from .scenario import MOST_REPLICAS, OBJECTIVES, PRICE, PROFILE, Load
 from .stage import SCRAPE_SECONDS
 from .watch import Watch
 
@@ -33,11 +33,26 @@ _STARTUP_CV = 0.02  # of live pods, nearly nothing
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """One run, live or simulated.
+
+    Attributes:
+        figures: for `result.json`, under the simulator's names.
+        points: (seconds, asked, serving, offered requests/s, requests without a first token).
+        latency: (seconds, 99th percentile of TTFT of the arrivals of 20 s).
+    """
+
+    figures: dict[str, Any]
+    points: tuple[tuple[float, int, int, float, float], ...]
+    latency: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reaction:
     """What followed a burst; seconds after it, None for what did not come before the end.
 
     Attributes:
-        decided: more replicas were asked for.
+        decided: more replicas were asked for; negative when the most had been asked for before.
         ready: one more served than when the burst began.
         recovered: from here on no half minute of arrivals had less than the asked share of first tokens in time.
     """
@@ -140,33 +155,16 @@ def _run(contestant: Contestant, load: Load, ledger: Ledger, watch: Watch) -> Ru
 
 
 def _row(run: Run, policy: str, load: Load, profile: Profile) -> Row:
-    found = score(run, profile, OBJECTIVES)
-    flat = found.to_json()
-    figures: dict[str, Any] = {
+    common: dict[str, Any] = {
         "trace": load.name,
         "policy": policy,
         "seed": 0,
         "startup_seconds": profile.startup_seconds,
-        "requests": found.requests,
-        "infeasible": flat["infeasible"],
-        "attainment": flat["attainment"],
-        "attainment_ttft": flat["ttft_attainment"],
-        "attainment_tpot": flat["tpot_attainment"],
-        "attainment_deadline": flat["deadline_attainment"],
-        "worst_window_attainment": flat["worst_attainment"],
-        "ttft_p50_seconds": flat["ttft_p50"],
-        "ttft_p99_seconds": flat["ttft_p99"],
-        "tpot_p99_seconds": flat["tpot_p99"],
-        "gpu_hours": found.gpu_hours,
         "oracle_gpu_hours": None,
         "lower_bound_gpu_hours": None,
-        "goodput_rps": found.goodput_per_gpu_hour * found.gpu_hours / load.workload.seconds,
-        "peak_replicas": found.peak_replicas,
-        "reversals_per_hour": found.reversals_per_hour,
-        "killed_in_flight": found.killed,
-        "failed": found.failed,
     }
-    return Row(figures, tuple(run.points), tuple(_latency(run)))
+    found = figures(run, score(run, profile, OBJECTIVES), price=PRICE)
+    return Row(common | found, tuple(run.points), tuple(_latency(run)))
 
 
 def _latency(run: Run, *, seconds: float = 20.0) -> list[tuple[float, float]]:
@@ -186,6 +184,8 @@ def _reaction(contestant: Contestant, burst: float, run: Run, watch: Watch) -> R
     before = watch.asked(name, burst)
     rises = itertools.pairwise([(burst, before), *[item for item in counts if item[0] > burst]])
     decided = next((after[0] - burst for was, after in rises if after[1] > was[1]), None)
+    if decided is None and before == MOST_REPLICAS:  # all that may be was asked for already
+        decided = next((at - burst for at, count in counts if count == before), None)
     served = watch.serving(name, burst)
     ready = next((point[0] - burst for point in run.points if point[0] > burst and point[2] > served), None)
     in_time = met(run, OBJECTIVES)[0]

@@ -27,6 +27,7 @@ LONGEST_OUTPUT = 1000
 PROMPT_SCALE = 0.25
 STARTUP_SECONDS = 60.0
 MOST_REPLICAS = 8
+PRICE = 2.5  # of an accelerator for an hour
 TRACES_ENV = "PENSTOCK_TRACES"
 TRACE_FILE = "servegen_m_large_clients_600s_wk1.csv.gz"
 TRACE_START = 128 * 600.0 - 120.0  # two minutes before a large client switches on

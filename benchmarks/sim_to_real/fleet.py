@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from benchmarks.live import result
 from benchmarks.live.contestants import CONTESTANTS, SERVICE
+from benchmarks.live.result import Row
 from benchmarks.live.scenario import PROFILE, excerpt
 from benchmarks.live.stage import GPUS_PER_NODE, NODES, SCRAPE_SECONDS, make_models, stage
 from benchmarks.live.traffic import send
 
 from penstock_lab.cluster.local import LocalCluster
-from penstock_lab.simulate.study import Row
+from penstock_lab.load.files import write_requests
 
 from .table import COLUMNS, DILATION, NOISE, TableError, fitted, read
 from .worker import TABLE_ENV
@@ -96,6 +97,7 @@ async def compare(table: Path, *, seconds: float, out: Path, say: Callable[[str]
             made.watch.restart()
             say(f"{len(load.workload)} requests in {seconds:.0f} s; {load.name}")
             ledgers, machine = await send(load.workload, {OURS.name: made.url(OURS)}, model=SERVICE)
+            write_requests(ledgers[OURS.name], out / "requests.csv")
             seen = result.live(OURS, load, ledgers[OURS.name], made.watch, profile=profile)
     finally:
         await asyncio.to_thread(cluster.down)

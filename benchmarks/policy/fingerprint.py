@@ -15,13 +15,19 @@ from penstock_lab.simulate.policies.catalog import ENTRIES
 from penstock_lab.simulate.policies.registry import TUNED
 
 _SIMULATOR = "penstock_lab.simulate"
+_TRAFFIC = (
+    "penstock_lab.simulate.scaling",
+    "penstock_lab.simulate.synthetic",
+    "benchmarks.policy.traffic",
+    "benchmarks.policy.cases",
+)
 _POLICIES = ("penstock_lab.simulate.policies", "penstock_operator.core")
 
 
 @lru_cache(maxsize=1)
 def simulator() -> str:
-    """Of engine, world, score and oracle."""
-    return _digest(_closure("penstock_lab.simulate.oracle", (_SIMULATOR,)))
+    """Of engine, world, score and oracle, and of what makes the traffic."""
+    return _digest(_closure("penstock_lab.simulate.oracle", (_SIMULATOR,)) | set(_TRAFFIC))
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,7 @@ import numpy as np
 
 from penstock_contract.profile import load_profile
 from penstock_lab.simulate import oracle
+from penstock_lab.simulate.scaling import scaled
 from penstock_lab.simulate.score import Objectives
 from penstock_lab.simulate.state import Floats, Requests
 from penstock_lab.simulate.study import load
@@ -154,4 +155,4 @@ def cut(stretch: Stretch, seed: int) -> Requests:
     )
     replicas = next(one.replicas for one in TRACES if one.name == stretch.trace)
     scale = replicas / max(1e-9, oracle.mean_replicas(part, PROFILE, OBJECTIVES))
-    return oracle.scaled(part, scale, seed=seed)
+    return scaled(part, scale, seed=seed)

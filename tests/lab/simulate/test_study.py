@@ -14,6 +14,7 @@ from penstock_lab.simulate import oracle, outcome
 from penstock_lab.simulate.cli import _meant, simulate
 from penstock_lab.simulate.interval import of_mean
 from penstock_lab.simulate.row import Row
+from penstock_lab.simulate.scaling import scaled
 from penstock_lab.simulate.score import Objectives
 from penstock_lab.simulate.state import Requests
 from penstock_lab.simulate.study import Made, Study
@@ -144,14 +145,17 @@ def test_the_bound_grows_with_the_work_and_shrinks_with_what_may_be_missed() -> 
 
 def test_scaled_traffic_keeps_the_clock_and_the_shapes() -> None:
     requests = traffic()
-    triple = oracle.scaled(requests, 3.0, seed=1)
+    triple = scaled(requests, 3.0, seed=1)
     assert len(triple) == 3 * len(requests)
     assert abs(triple.arrival[-1] - requests.arrival[-1]) <= 30
     assert triple.prompt.mean() == pytest.approx(requests.prompt.mean())
-    half = oracle.scaled(requests, 0.5, seed=1)
+    half = scaled(requests, 0.5, seed=1)
     assert len(half) == pytest.approx(len(requests) / 2, rel=0.05)
-    assert oracle.scaled(requests, 1.0, seed=1) is requests
-    assert not np.array_equal(oracle.scaled(requests, 0.5, seed=2).arrival, half.arrival)
+    assert scaled(requests, 1.0, seed=1) is requests
+    assert not np.array_equal(scaled(requests, 0.5, seed=2).arrival, half.arrival)
+    many = scaled(requests, 20.0, seed=1)
+    begin = np.count_nonzero(many.arrival < 5) / 5
+    assert begin == pytest.approx(len(many) / 900, rel=0.4), "what is moved before the beginning is no burst there"
 
 
 def test_a_plan_creates_early_and_keeps_what_is_wanted_again_soon() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from penstock_contract.profile import Profile
 from penstock_lab.simulate import oracle
+from penstock_lab.simulate.scaling import scaled
 from penstock_lab.simulate.score import Objectives
 from penstock_lab.simulate.state import Requests
 from penstock_lab.simulate.synthetic import Synthetic
@@ -74,7 +75,7 @@ class File:
 
     def scaled(self, requests: Requests, scale: float, seed: int) -> Requests:
         """Copies that are moved by some seconds, and a thinned one."""
-        return oracle.scaled(requests, scale, seed=seed)
+        return scaled(requests, scale, seed=seed)
 
     def about(self) -> dict[str, object]:
         """File, format and part."""

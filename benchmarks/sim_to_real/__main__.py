@@ -23,6 +23,7 @@ from .table import TableError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PARTS = ("fleet", "single")
+_EMULATED = "EMULATED DEVICE: the time of a step comes from a table"
 
 
 def main() -> int:
@@ -103,7 +104,8 @@ def _write(out: Path, part: str, tables: list[Table], found: dict[str, Any], plo
     (folder / "result.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     text = "\n".join(markdown(table) for table in tables)
     (folder / "tables.md").write_text(text, encoding="utf-8")
-    report = Report(title=f"Simulation against reality: {part}", lead="", plots=plots, tables=tables, data=found)
+    title, banner = f"Simulation against reality: {part}", _EMULATED if part == "fleet" else ""
+    report = Report(title=title, lead="", banner=banner, plots=plots, tables=tables, data=found)
     write_html(report, folder / "report.html")
     if plots:
         write_png(report, folder / "report.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Iterator
 from itertools import pairwise
@@ -152,9 +153,15 @@ class Counted:
         self.connections = 0
         self.requests = 0
         self._plan = plan
+        self._serving: list[asyncio.Task] = []
+
+    async def ended(self) -> None:
+        """Every connection is closed on this side too."""
+        await asyncio.gather(*self._serving)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._serving.append(asyncio.current_task())
         try:
             while await reader.readuntil(b"\r\n\r\n"):
                 self.requests += 1
@@ -167,6 +174,8 @@ class Counted:
         except asyncio.IncompleteReadError:
             pass
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def ask(upstream: Upstream, port: int) -> bytes:
@@ -192,6 +201,7 @@ async def test_connections_are_kept_and_a_stale_one_costs_nothing(plan, connecti
     assert [await ask(upstream, port) for _ in range(3)] == [b"ok"] * 3
     assert (counted.connections, counted.requests) == (connections, requests)
     upstream.close()
+    await counted.ended()
     server.close()
 
 
@@ -264,6 +274,7 @@ async def test_a_new_connection_that_breaks_is_an_error_and_none_at_all_is_anoth
     port = server.sockets[0].getsockname()[1]
     with pytest.raises(BrokenError):
         await ask(Upstream(), port)
+    await counted.ended()
     server.close()
     await server.wait_closed()
     with pytest.raises(NotTakenError):

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 Script = Callable[["Call"], Awaitable[None]]
+CLOSING_SECONDS = 1.0
 CARD = b'{"object":"list","data":[{"id":"odd","max_num_seqs":100}]}'
 
 
@@ -90,21 +91,36 @@ class OddServer:
                     await call.reply(CARD)
                     continue
                 self.calls.append(call)
-                gone = asyncio.ensure_future(reader.read(1))
-                script = asyncio.ensure_future(self._script(call))
-                await asyncio.wait({gone, script}, return_when=asyncio.FIRST_COMPLETED)
-                if not script.done():
-                    script.cancel()
-                    self.lost += 1
-                    return
-                gone.cancel()
-                await asyncio.gather(gone, return_exceptions=True)
-                if script.exception() is not None:
+                if not await self._answer(call, reader):
                     self.lost += 1
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self._tasks.discard(task)
-            with contextlib.suppress(ConnectionError):
-                writer.close()
+            try:
+                await _close(writer)
+            finally:
+                self._tasks.discard(task)
+
+    async def _answer(self, call: Call, reader: asyncio.StreamReader) -> bool:
+        """Follow the script as long as the client is there; whether it got to its end."""
+        gone = asyncio.ensure_future(reader.read(1))
+        script = asyncio.ensure_future(self._script(call))
+        try:
+            await asyncio.wait({gone, script}, return_when=asyncio.FIRST_COMPLETED)
+            return script.done() and script.exception() is None
+        finally:
+            gone.cancel()
+            script.cancel()
+            await asyncio.gather(gone, script, return_exceptions=True)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Send what is left and close; a client that takes nothing more is not waited for."""
+    writer.close()
+    try:
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await writer.wait_closed()
+    finally:
+        writer.transport.abort()

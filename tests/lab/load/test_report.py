@@ -262,7 +262,7 @@ def test_files(tmp_path):
     ended(ledger, 1, tokens=0, error=FailedError("failed: timeout", "slow"))
     write_json(report(ledger, work), tmp_path / "result.json")
     write_requests(ledger, tmp_path / "requests.csv")
-    rows = list(csv.DictReader((tmp_path / "requests.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "requests.csv").read_text().splitlines()))
     assert [row["end"] for row in rows] == ["answered", "failed: timeout"]
     assert (rows[0]["ttft_s"], rows[1]["ttft_s"]) == ("0.100000", "")
     assert rows[0]["output_tokens"] == "20"

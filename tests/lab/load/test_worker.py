@@ -36,7 +36,7 @@ def test_ids_are_sent_and_counted(worker, tmp_path):
     assert report["latency"]["tpot_seconds"]["p50"] >= STEP_SECONDS * 0.9
     assert report["latency"]["itl_seconds"]["count"] <= requests["measured"] * 19
     assert report["latency"]["tpot_seconds"]["count"] == requests["measured"]
-    rows = list(csv.DictReader((tmp_path / "requests.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "requests.csv").read_text().splitlines()))
     assert {row["output_tokens"] for row in rows} == {"20"}
     sent = sum(int(row["prompt_tokens"]) for row in rows)
     name = ("vllm:prompt_tokens_total", (("model_name", "tiny"),))
@@ -51,7 +51,7 @@ def test_text_has_about_the_length_asked_for(worker, tmp_path, endpoint, prompt_
         "--duration", 1, "--prompt-tokens", 120, "--output-tokens", 4, "--out", tmp_path, "--save-requests", "--quiet",
     )  # fmt: skip
     assert found.exit_code in (0, 3), found.output
-    rows = list(csv.DictReader((tmp_path / "requests.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "requests.csv").read_text().splitlines()))
     assert [row["end"] for row in rows] == ["answered"] * 10
     assert {row["output_tokens"] for row in rows} == {"4"}
     lengths = [int(row["prompt_tokens"]) for row in rows]

@@ -170,6 +170,18 @@ def test_fewer_replicas_only_after_the_window() -> None:
     assert history[-1] == 1
 
 
+@pytest.mark.parametrize(("ready", "kept"), [(8, True), (0, False)], ids=["found at work", "just made"])
+def test_a_count_that_was_found_is_kept_until_the_load_is_known(ready: int, kept: bool) -> None:
+    """Pods that serve already were asked for by somebody who knew why; a new service has none yet."""
+    memory, now = Memory(), NOW
+    first = observation(replicas=8, ready=ready, arrivals=5, running=5)
+    decision, memory = decide(POLICY, first, memory, now)
+    for _ in range(int(POLICY.stabilization_seconds / 5) + 8):
+        now += 5.0
+        decision, memory = decide(POLICY, observation(replicas=8, arrivals=5, running=5), memory, now)
+    assert (decision.replicas == 8) is kept
+
+
 def test_load_that_returns_inside_the_window_keeps_the_count() -> None:
     memory, now = warm(arrivals=40, running=40), NOW
     for load in (5, 40, 5, 40) * 10:

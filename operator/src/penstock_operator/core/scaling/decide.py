@@ -182,7 +182,7 @@ def _safely(
         current=current,
         now=now,
         window_seconds=policy.stabilization_seconds,
-        unknown_seconds=0.0 if begun else safety.UNKNOWN_SECONDS,
+        unknown_seconds=0.0 if begun or not seen.ready else safety.UNKNOWN_SECONDS,
     )
     if decision.reason is Reason.IDLE:  # idleSeconds is the window of the last replica
         stable = decision.replicas

@@ -18,7 +18,7 @@ from benchmarks.policy.cases import QUICK, every
 from benchmarks.policy.compare import kept, policies
 from benchmarks.policy.page import page
 from benchmarks.policy.pool import RUNS, named_round, run
-from benchmarks.policy.store import Store
+from benchmarks.policy.store import Key, Store
 from benchmarks.policy.traffic import ROOT
 
 _PAGE: Final = ROOT / "docs" / "evidence" / "policy-table.md"
@@ -39,13 +39,20 @@ def main() -> None:
     missing = sum(store.find(one.key(name)) is None for one in rounds for name in names)
     rows = kept(rounds, names, store)
     if options.prune:
-        store.prune(fingerprint.simulator())
-    command = shlex.join(["python", "-m", "benchmarks.policy", *(one for one in sys.argv[1:] if one != "--render")])
+        store.prune(_current)
+    command = shlex.join(
+        ["python", "-m", "benchmarks.policy", *(one for one in sys.argv[1:] if one not in ("--render", "--prune"))]
+    )
     text = page(rows, command=command, seeds=seeds, simulator=fingerprint.simulator(), missing=missing)
     where = ROOT / "out" / "policy" / "quick.md" if options.quick else options.page
     where.parent.mkdir(parents=True, exist_ok=True)
     where.write_text(text, encoding="utf-8")
     print(f"{len(rows)} runs, {missing} missing; written to {where}")
+
+
+def _current(key: Key) -> bool:
+    """Whether the code that a run depends on is still the same."""
+    return key.simulator == fingerprint.simulator() and key.code == fingerprint.policy(key.policy)
 
 
 def _options() -> argparse.Namespace:
@@ -58,7 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--more", action="store_true", help="with every port of a rival that there is")
     parser.add_argument("--processes", type=int, default=None, help="at the same time; default: one per core")
     parser.add_argument("--render", action="store_true", help="run nothing, write the page from what is kept")
-    parser.add_argument("--prune", action="store_true", help="forget what an older simulator has made")
+    parser.add_argument("--prune", action="store_true", help="forget what other code has made")
     parser.add_argument("--page", type=Path, default=_PAGE, help="where the page is written")
     return parser.parse_args()
 

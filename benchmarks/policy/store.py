@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -57,9 +57,9 @@ class Store:
             file.write(json.dumps([asdict(key), self._known[key]], allow_nan=False) + "\n")
         return self._known[key]
 
-    def prune(self, current: str) -> None:
-        """Leave out what an older simulator has made, and put the rest in order."""
-        kept = [(key, self._known[key]) for key in sorted(self._known) if key.simulator == current]
+    def prune(self, current: Callable[[Key], bool]) -> None:
+        """Leave out what other code has made, and put the rest in order."""
+        kept = [(key, self._known[key]) for key in sorted(self._known) if current(key)]
         self._known = dict(kept)
         lines = [json.dumps([asdict(key), value], allow_nan=False) + "\n" for key, value in kept]
         self._path.write_text("".join(lines), encoding="utf-8")

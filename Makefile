@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 unexport VIRTUAL_ENV
 unexport PYTHONHOME
 
-.PHONY: help setup demo test lint types generate check images bench-operator bench-faults bench-gateway bench-load bench-live bench-sim-to-real lock clean
+.PHONY: help setup demo test lint types generate check images bench-operator bench-faults bench-gateway bench-load bench-live bench-sim-to-real bench-simulator bench-policy lock clean
 
 help: ## Show this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,12 @@ bench-live: setup ## Penstock beside the real KEDA and HPA, then while metrics g
 
 bench-sim-to-real: setup ## The simulator against emulated workers that are not affine, and a real one (BENCH_ARGS=--only=single)
 	$(VENV)/python -m benchmarks.sim_to_real $(BENCH_ARGS)
+
+bench-simulator: setup ## What the simulator and its oracle cost (BENCH_ARGS=…)
+	$(VENV)/python -m benchmarks.simulator $(BENCH_ARGS)
+
+bench-policy: setup ## The policy beside its rivals on the traces in PENSTOCK_TRACES; most of an hour (BENCH_ARGS=--seeds=5)
+	$(VENV)/python -m benchmarks.policy $(BENCH_ARGS)
 
 lock: setup ## Lock the dependencies again (LOCK_ARGS=--upgrade takes newer ones)
 	./scripts/lock $(LOCK_ARGS)

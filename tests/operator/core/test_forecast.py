@@ -54,7 +54,7 @@ def test_a_new_level_is_at_least_what_it_is() -> None:
 @given(loads=st.lists(st.floats(0.01, 1e6), min_size=1, max_size=60), unit=st.floats(1e-4, 1e4))
 def test_another_unit_changes_nothing_but_the_unit(loads: list[float], unit: float) -> None:
     known = followed(loads)
-    other = rescaled(known, known.level * unit, now=known.at)
+    other = rescaled(known, unit)
     assert other.growth(sigmas=2.0) == pytest.approx(known.growth(sigmas=2.0), rel=1e-6, abs=1e-6)
 
 

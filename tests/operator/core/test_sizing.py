@@ -38,7 +38,7 @@ def test_need_is_the_load_to_come_and_a_backlog_worked_off_in_time() -> None:
 
 @pytest.mark.parametrize(
     ("now", "backlog", "reason"),
-    [(2.5, 0, Reason.OFFERED_LOAD), (2.5, 3, Reason.OFFERED_LOAD), (2.95, 3, Reason.BACKLOG), (0, 1, Reason.BACKLOG)],
+    [(2.5, 0, Reason.OFFERED_LOAD), (2.5, 3, Reason.OFFERED_LOAD), (2.95, 6, Reason.BACKLOG), (0, 1, Reason.BACKLOG)],
     ids=["load only", "backlog fits in", "backlog needs one more", "backlog only"],
 )
 def test_the_reason_is_what_decides_the_count(now: float, backlog: float, reason: Reason) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Observation, OutputLength, PromptLength
 
-SMOOTHING_SECONDS = 30.0
+SMOOTHING_SECONDS = 45.0
 SHIFT_SIGMAS = 3.0
 LENGTH_HALF_LIFE_SECONDS = 120.0
 PREFIX_HALF_LIFE_SECONDS = 900.0

@@ -21,6 +21,7 @@ _BEYOND_PEAK = 0.1  # per sigma
 _UNKNOWN = 15.0  # over the number of pairs
 _PENDING = 24
 _LATE_SECONDS = 30.0
+_WARM_SECONDS = 60.0  # until what is counted over windows is whole
 _LEAST_WORK = 1e-9
 
 
@@ -36,6 +37,7 @@ class Forecast:
         squares: decayed sums of squares about the means: before, before x after, after.
         peak: highest load so far, fading.
         pending: (time of the second half, first half) not come to pass yet, oldest first.
+        since: Unix seconds of the first load.
         at: Unix seconds of the last update.
     """
 
@@ -45,6 +47,7 @@ class Forecast:
     after: float
     squares: tuple[float, float, float]
     peak: float
+    since: float
     pending: tuple[tuple[float, float], ...] = ()
     at: float = 0.0
 
@@ -77,10 +80,19 @@ class Forecast:
         return max(1.0, self.ahead() / self.level, wanted / self.level)
 
 
-def begin(work: float, *, now: float) -> Forecast:
+def begin(work: float, *, now: float, since: float | None = None) -> Forecast:
     """Before anything is known: loads last, more or less."""
     spread, error = _START_PAIRS * (_START_SPREAD * work) ** 2, _START_PAIRS * (_START_ERROR * work) ** 2
-    return Forecast(work, _START_PAIRS, work, work, (spread, spread, spread + error), peak=work, at=now)
+    return Forecast(
+        work,
+        _START_PAIRS,
+        work,
+        work,
+        (spread, spread, spread + error),
+        peak=work,
+        since=now if since is None else since,
+        at=now,
+    )
 
 
 def follow(known: Forecast | None, work: float, *, now: float, horizon_seconds: float) -> Forecast:
@@ -95,6 +107,8 @@ def follow(known: Forecast | None, work: float, *, now: float, horizon_seconds: 
     work = max(work, _LEAST_WORK)
     if known is None:
         return begin(work, now=now)
+    if now - known.since < _WARM_SECONDS:
+        return begin(work, now=now, since=known.since)
     elapsed = max(0.0, now - known.at)
     due = [one for one in known.pending if one[0] <= now]
     half_life = HALF_LIFE_HORIZONS * horizon_seconds
@@ -108,21 +122,17 @@ def follow(known: Forecast | None, work: float, *, now: float, horizon_seconds: 
     return made
 
 
-def rescaled(known: Forecast | None, work: float, *, now: float) -> Forecast:
-    """For work in another unit: as if all had been in that unit."""
-    if known is None or known.level <= _LEAST_WORK or work <= _LEAST_WORK:
-        return begin(max(work, _LEAST_WORK), now=now)
-    unit = work / known.level
+def rescaled(known: Forecast, unit: float) -> Forecast:
+    """The same in another unit of work, of which each old one is so many."""
     xx, xy, yy = known.squares
     return replace(
         known,
-        level=work,
+        level=known.level * unit,
         before=known.before * unit,
         after=known.after * unit,
         squares=(xx * unit**2, xy * unit**2, yy * unit**2),
         peak=known.peak * unit,
         pending=tuple((at, first * unit) for at, first in known.pending),
-        at=now,
     )
 
 

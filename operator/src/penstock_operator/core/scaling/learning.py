@@ -2,7 +2,8 @@
 
 Each part keeps its own state in `Memory`; here they meet. The forecast follows the work that is offered, in seconds of
 the step model once that is known, so that a change of the mix of prompts and answers is a change of load; before that
-in generated tokens. What is not fresh teaches nothing.
+in generated tokens; when the model learns, the unit changes, and what was forecast with it. What is not fresh teaches
+nothing.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from penstock_operator.core.scaling import budget, capacity, demand, forecast
-from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Observation, Policy
+from penstock_operator.core.scaling.stepfit import StepFit
+from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Observation, Policy, PromptLength
 
 STARTUP_SECONDS = 60.0  # of a replica, until one was measured
 _TICK_SECONDS = 5.0
+_LEAST_COST = 1e-9
 _SHORT_SECONDS = 30.0  # from a shortage to the last misses that it made
 
 
 def learn(policy: Policy, seen: Observation, memory: Memory, now: float) -> Memory:
     """The memory with this tick folded in, all but what safety remembers."""
-    memory = _adjusted(policy, seen, memory, now)
-    return _foresee(seen, memory, capacity_of(policy, memory), now)
+    adjusted = _adjusted(policy, seen, memory, now)
+    return _foresee(seen, adjusted, capacity_of(policy, adjusted), before=memory.fit, now=now)
 
 
 def growth(policy: Policy, memory: Memory) -> float:
@@ -73,26 +76,37 @@ def capacity_of(policy: Policy, memory: Memory) -> float | None:
     )
 
 
-def _foresee(seen: Observation, memory: Memory, per_replica: float | None, now: float) -> Memory:
-    """Memory with the forecast, and whether the replicas are too few at this moment."""
+def _foresee(
+    seen: Observation, memory: Memory, per_replica: float | None, *, before: StepFit | None, now: float
+) -> Memory:
+    """Memory with the forecast, and whether the replicas are too few at this moment.
+
+    Args:
+        seen: at this tick.
+        memory: with this tick's demand and step model.
+        per_replica: generated tokens/s of one replica; None = unknown.
+        before: the step model of the tick before, in whose seconds the forecast's work is.
+        now: Unix seconds.
+    """
     length = demand.tokens_per_request(memory.output, running=memory.output.running)
     if not seen.arrivals.fresh or memory.arrivals is None or length is None:
         return memory
-    modelled = capacity.modelled(memory.fit)
-    work = memory.arrivals * length
-    busy = None if per_replica is None else work / per_replica
+    busy = None if per_replica is None else memory.arrivals * length / per_replica
     waiting = (seen.waiting.value if seen.waiting.fresh else 0.0) + (seen.held.value if seen.held is not None else 0.0)
     short = (busy is not None and busy > seen.ready) or waiting > seen.ready
-    if modelled and memory.fit is not None:
-        _, per_sequence, per_prefill = memory.fit.theta
-        work = memory.arrivals * (
-            length * per_sequence + (demand.prefill_per_request(memory.prompt) or 0.0) * per_prefill
-        )
-    if modelled is not memory.modelled:
-        followed = forecast.rescaled(memory.forecast, work, now=now)
-    else:
-        followed = forecast.follow(memory.forecast, work, now=now, horizon_seconds=horizon_seconds(seen))
-    return replace(memory, forecast=followed, modelled=modelled, short_at=now if short else memory.short_at)
+    cost, known = _cost(memory.fit, memory.prompt, length), memory.forecast
+    if known is not None and before is not memory.fit:
+        known = forecast.rescaled(known, cost / _cost(before, memory.prompt, length))
+    followed = forecast.follow(known, memory.arrivals * cost, now=now, horizon_seconds=horizon_seconds(seen))
+    return replace(memory, forecast=followed, short_at=now if short else memory.short_at)
+
+
+def _cost(fit: StepFit | None, prompt: PromptLength, length: float) -> float:
+    """Work of one request: seconds of the step model, or the tokens it generates while there is none."""
+    if fit is None or not capacity.modelled(fit):
+        return length
+    _, per_sequence, per_prefill = fit.theta
+    return max(_LEAST_COST, length * per_sequence + (demand.prefill_per_request(prompt) or 0.0) * per_prefill)
 
 
 def horizon_seconds(seen: Observation) -> float:

@@ -258,7 +258,6 @@ class Memory:
         forecast: of the work that is offered; None before the first.
         margins: reserve that the error budget asks for; None before the first tick.
         short_at: when replicas were last too few for the load; None = never.
-        modelled: the forecast's work is in seconds of the step model, else in generated tokens.
         at: Unix seconds of the last tick.
     """
 
@@ -272,7 +271,6 @@ class Memory:
     forecast: Forecast | None = None
     margins: Margins | None = None
     short_at: float | None = None
-    modelled: bool = False
     at: float | None = None
 
 

@@ -42,11 +42,13 @@ def test_the_time_of_a_signal_is_that_of_its_sample() -> None:
 
 
 def test_requests_that_run_without_a_token_contradict() -> None:
-    long_prompt = view(generated_tokens={KEY: 0.0})
+    long_prompt = view(generated_tokens={KEY: 0.0}, finished={KEY: 0.0})
     assert generated(long_prompt, KEY, running=signal(long_prompt, "running", KEY)).state is SignalState.FRESH
     seen = view(generated_tokens={KEY: 0.0}, steps={KEY: 0.0})
     assert generated(seen, KEY, running=signal(seen, "running", KEY)).state is SignalState.CONTRADICTORY
-    idle = view(generated_tokens={KEY: 0.0}, running={KEY: 0.0})
+    answered = view(generated_tokens={KEY: 0.0})
+    assert generated(answered, KEY, running=signal(answered, "running", KEY)).state is SignalState.CONTRADICTORY
+    idle = view(generated_tokens={KEY: 0.0}, running={KEY: 0.0}, finished={KEY: 0.0})
     assert generated(idle, KEY, running=signal(idle, "running", KEY)).state is SignalState.FRESH
 
 

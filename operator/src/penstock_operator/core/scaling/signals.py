@@ -112,10 +112,15 @@ def reporting(view: View, key: Key) -> Signal:
 
 
 def generated(view: View, key: Key, *, running: Signal) -> Signal:
-    """Generated tokens, contradictory when requests run and the engines make no step."""
+    """Generated tokens, contradictory when engines are at work and yet make no step or no token."""
     seen, steps = signal(view, "generated_tokens", key), signal(view, "steps", key)
-    if seen.fresh and steps.fresh and running.fresh and steps.value == 0 and running.value > 0:
+    finished = signal(view, "finished", key)
+    if not (seen.fresh and steps.fresh and running.fresh):
+        return seen
+    if steps.value == 0 and running.value > 0:
         return Signal(SignalState.CONTRADICTORY, 0.0, seen.observed_at, detail="requests run, no engine makes a step")
+    if seen.value == 0 and finished.fresh and finished.value > 0:
+        return Signal(SignalState.CONTRADICTORY, 0.0, seen.observed_at, detail="requests finish without any token")
     return seen
 
 

@@ -22,7 +22,9 @@ def default_images(*, models: Path) -> dict[str, dict[str, Any]]:
     """
     paths = {"/models": str(models)}
     worker = {"argv": ["{python}", "-m", "penstock_worker"], "env": {}, "paths": paths, "preload": list(_PRELOAD)}
-    command = {"/opt/penstock/bin/penstock": f"{sys.prefix}/bin/penstock"}  # where the real image has it, for `helm test`
+    command = {
+        "/opt/penstock/bin/penstock": f"{sys.prefix}/bin/penstock"
+    }  # where the real image has it, for `helm test`
     operator = {"argv": ["{python}", "-m", "penstock_operator"], "env": {}, "paths": command}
     gateway = {"argv": ["{python}", "-m", "penstock_gateway"], "env": {}, "paths": {}}
     return {"penstock/worker:*": worker, "penstock/operator:*": operator, "penstock/gateway:*": gateway}

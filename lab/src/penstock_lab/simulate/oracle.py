@@ -289,32 +289,6 @@ class _Search:
         return True
 
 
-def scaled(requests: Requests, scale: float, *, seed: int, jitter_seconds: float = 30.0) -> Requests:
-    """More or fewer requests at the same clock: whole copies, each moved by some seconds, and a thinned one.
-
-    Args:
-        requests: the trace.
-        scale: requests for each of the trace.
-        seed: of the draws.
-        jitter_seconds: a copy's request comes up to so much earlier or later.
-    """
-    if scale == 1.0:
-        return requests
-    dice = np.random.default_rng(seed)
-    chosen: list[Ints] = [np.arange(len(requests)) for _ in range(int(scale))]
-    chosen.append(np.flatnonzero(dice.random(len(requests)) < scale - int(scale)))
-    moved = [
-        np.maximum(
-            0.0, requests.arrival[rows] + (0.0 if not number else dice.uniform(-1, 1, len(rows)) * jitter_seconds)
-        )
-        for number, rows in enumerate(chosen)
-    ]
-    arrival, rows = np.concatenate(moved), np.concatenate(chosen)
-    order = np.argsort(arrival, kind="stable")
-    picked = rows[order]
-    return Requests(arrival[order], requests.prompt[picked], requests.output[picked], requests.cached[picked])
-
-
 def mean_replicas(requests: Requests, profile: Profile, objectives: Objectives) -> float:
     """Fluid demand in replicas, as a mean over the trace."""
     span = float(requests.arrival[-1]) if len(requests) else 0.0

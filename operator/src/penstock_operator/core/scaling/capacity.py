@@ -18,22 +18,29 @@ SATURATION_MARGIN = 0.8
 LEAST_WINDOWS = 6
 _AS_GOOD_AS_IDLE = 1.25  # mean step over an empty one: fewer sequences than that make no request quicker
 _FOLLOW_DOWN = 0.05
+_QUEUED_SECONDS = 1.0  # of arrivals, in the queue of a saturated replica
 
 
-def learn_saturation(known: float | None, seen: Observation) -> float | None:
-    """Saturated rate of one replica in generated tokens/s, or None while it was never seen saturated.
+def saturated(seen: Observation) -> bool:
+    """True when every replica has a queue: two requests each, and what arrives in a second.
 
-    A higher sample replaces the estimate, a lower one pulls it down slowly (the mix may have changed). Samples count
-    only when every ready pod reports and has requests waiting, and none is starting.
+    Less than that is what happens to wait for the next step when requests are small and many.
     """
     signals = (seen.generated_tokens, seen.waiting, seen.reporting)
     if not all(signal.fresh for signal in signals):
-        return known
+        return False
     if seen.ready == 0 or seen.ready != seen.replicas or seen.reporting.value < seen.ready:
-        return known
-    if seen.waiting.value < 2 * seen.ready:
-        return known
-    sample = seen.generated_tokens.value / seen.ready
+        return False
+    arrivals = seen.arrivals.value if seen.arrivals.fresh else 0.0
+    return seen.waiting.value >= max(2.0 * seen.ready, _QUEUED_SECONDS * arrivals)
+
+
+def learn_saturation(known: float | None, seen: Observation) -> float | None:
+    """Saturated rate of one replica in generated tokens/s, from a window in which it was saturated all the time.
+
+    A higher sample replaces the estimate, a lower one pulls it down slowly (the mix may have changed).
+    """
+    sample = seen.generated_tokens.value / max(1, seen.ready)
     if sample <= 0:
         return known
     if known is None or sample > known:

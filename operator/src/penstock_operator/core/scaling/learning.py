@@ -38,10 +38,16 @@ def _adjusted(policy: Policy, seen: Observation, memory: Memory, now: float) -> 
     elapsed = 0.0 if memory.at is None else min(LONGEST_GAP_SECONDS, max(0.0, now - memory.at))
     memory = demand.remember(memory, seen, now=now, elapsed_seconds=elapsed)
     short = memory.short_at is not None and now - memory.short_at <= _SHORT_SECONDS
+    saturation, since = memory.saturation_tokens_per_second, None
+    if capacity.saturated(seen):
+        since = now if memory.saturated_since is None else memory.saturated_since
+        if now - since >= seen.rate_window_seconds:  # else the rate is of a time without a queue, too
+            saturation = capacity.learn_saturation(saturation, seen)
     return replace(
         memory,
         at=now,
-        saturation_tokens_per_second=capacity.learn_saturation(memory.saturation_tokens_per_second, seen),
+        saturation_tokens_per_second=saturation,
+        saturated_since=since,
         fit=capacity.learn_step(memory.fit, seen, now),
         margins=budget.adjust(
             memory.margins or budget.begin(policy.allowed),

@@ -257,6 +257,7 @@ class Memory:
         prompt: estimate of what prompts cost.
         forecast: of the work that is offered; None before the first.
         margins: reserve that the error budget asks for; None before the first tick.
+        saturated_since: start of the present stretch in which every replica has a queue; None outside of one.
         short_at: when replicas were last too few for the load; None = never.
         at: Unix seconds of the last tick.
     """
@@ -270,6 +271,7 @@ class Memory:
     prompt: PromptLength = field(default_factory=PromptLength)
     forecast: Forecast | None = None
     margins: Margins | None = None
+    saturated_since: float | None = None
     short_at: float | None = None
     at: float | None = None
 

@@ -24,9 +24,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """A query that got no usable answer. Not an empty answer: that is an empty tuple of samples."""
+    """A query that got no usable answer. Not an empty answer: that is an empty tuple of samples.
+
+    Attributes:
+        reason: what is wrong and what to look at, for people.
+        gone: nobody is there. Not so when something answers wrongly or late: that may be the wrong thing to ask.
+    """
 
     reason: str
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

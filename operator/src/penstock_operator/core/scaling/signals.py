@@ -17,17 +17,21 @@ Key = tuple[str, str]
 _BY = "by (namespace, inferenceservice)"
 _W = "penstock_worker_"
 
+# Of our worker, by kind: what only grows, and what goes up and down.
+COUNTERS: Mapping[str, str] = {
+    "arrivals": f"{_W}requests_arrived_total",
+    "prompt_tokens": f"{_W}prompt_tokens_total",
+    "generated_tokens": f"{_W}generated_tokens_total",
+    "steps": f"{_W}engine_steps_total",
+    "step_seconds": f"{_W}engine_step_seconds_total",
+    "decode_sequences": f"{_W}decode_sequence_steps_total",
+    "prefill_tokens": f"{_W}prefill_tokens_computed_total",
+    "finished": f"{_W}requests_finished_total",
+}
+GAUGES: Mapping[str, str] = {"waiting": f"{_W}requests_waiting", "running": f"{_W}requests_running"}
 QUERIES: Mapping[str, str] = {
-    "arrivals": f"sum {_BY} (rate({_W}requests_arrived_total[{{window}}]))",
-    "prompt_tokens": f"sum {_BY} (rate({_W}prompt_tokens_total[{{window}}]))",
-    "generated_tokens": f"sum {_BY} (rate({_W}generated_tokens_total[{{window}}]))",
-    "steps": f"sum {_BY} (rate({_W}engine_steps_total[{{window}}]))",
-    "step_seconds": f"sum {_BY} (rate({_W}engine_step_seconds_total[{{window}}]))",
-    "decode_sequences": f"sum {_BY} (rate({_W}decode_sequence_steps_total[{{window}}]))",
-    "prefill_tokens": f"sum {_BY} (rate({_W}prefill_tokens_computed_total[{{window}}]))",
-    "finished": f"sum {_BY} (rate({_W}requests_finished_total[{{window}}]))",
-    "waiting": f"sum {_BY} ({_W}requests_waiting)",
-    "running": f"sum {_BY} ({_W}requests_running)",
+    **{kind: f"sum {_BY} (rate({name}[{{window}}]))" for kind, name in COUNTERS.items()},
+    **{kind: f"sum {_BY} ({name})" for kind, name in GAUGES.items()},
     "age": f"time() - max {_BY} (timestamp({_W}requests_waiting))",
     "reporting": f"count {_BY} (time() - timestamp({_W}requests_waiting) < {{stale}})",
 }
@@ -64,6 +68,11 @@ class View:
         """Why the source gave nothing at all, or None when any query was answered."""
         failures = [answer.reason for answer in self.answers.values() if isinstance(answer, Unavailable)]
         return failures[0] if failures and len(failures) == len(self.answers) else None
+
+    @property
+    def gone(self) -> bool:
+        """True when nobody answered any query, not even wrongly or late."""
+        return all(isinstance(answer, Unavailable) and answer.gone for answer in self.answers.values())
 
 
 def queries(window_seconds: float, texts: Mapping[str, str] = QUERIES) -> dict[str, str]:

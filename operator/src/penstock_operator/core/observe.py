@@ -105,6 +105,19 @@ def from_view(key: Key, view: View, *, replicas: int, ready: int) -> Observation
     )
 
 
+def standing_in(seen: Observation, *, why: str, trusted: bool) -> Observation:
+    """The observation of signals that the workers gave themselves.
+
+    Args:
+        seen: with these signals.
+        why: what keeps the metrics source from giving them.
+        trusted: they may remove replicas. Else they only add: who reports is not known then.
+    """
+    if trusted:
+        return replace(seen, stand_in=why)
+    return replace(seen, source_error=why, reporting=Signal(SignalState.ABSENT, detail=why))
+
+
 def at_the_door(seen: Observation, door: Door) -> Observation:
     """The observation with the demand that the gateways see, which includes what never reached a worker.
 

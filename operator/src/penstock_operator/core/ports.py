@@ -29,10 +29,12 @@ class Unavailable:
     Attributes:
         reason: what is wrong and what to look at, for people.
         gone: nobody is there. Not so when something answers wrongly or late: that may be the wrong thing to ask.
+        silent: no answer came at all, so the next question would only wait as long.
     """
 
     reason: str
     gone: bool = False
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

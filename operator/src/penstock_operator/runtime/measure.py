@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from penstock_operator.core.ports import MetricsSource, Sample, Unavailable
@@ -88,11 +88,15 @@ class Measure:
         return WINDOW_INTERVALS * self._interval
 
     async def view(self, now: float) -> View:
-        """Answers for all services."""
-        await self._discover_interval()
+        """Answers for all services; where the first question found nobody, or took too long, the others are spared."""
+        failure = await self._discover_interval()
         window = self.window_seconds
         texts = queries(window)
-        answers = await asyncio.gather(*(self._source.instant(text) for text in texts.values()))
+        answers: Sequence[tuple[Sample, ...] | Unavailable]
+        if failure is not None and failure.silent:
+            answers = [failure] * len(texts)
+        else:
+            answers = await asyncio.gather(*(self._source.instant(text) for text in texts.values()))
         return View(
             answers={kind: by_service(answer) for kind, answer in zip(texts, answers, strict=True)},
             now=now,
@@ -120,12 +124,15 @@ class Measure:
         grid = tuple(start + number * step for number in range(round((end - start) / step) + 1))
         return Past(answers=answers, grid=grid, window_seconds=window)
 
-    async def _discover_interval(self) -> None:
+    async def _discover_interval(self) -> Unavailable | None:
         answer = await self._source.instant(SCRAPE_INTERVAL_QUERY)
-        if isinstance(answer, Unavailable) or not answer:
-            return
+        if isinstance(answer, Unavailable):
+            return answer
+        if not answer:
+            return None
         # A target younger than a minute counts too few scrapes, so only ever believe the shortest interval of late.
         self._interval = min(self._interval * 1.1, max(0.5, answer[0].value))
+        return None
 
     async def histograms(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Buckets | Unavailable]:
         """Cumulative buckets by (objective metric, window in seconds), for all services.

@@ -101,6 +101,7 @@ def from_view(key: Key, view: View, *, replicas: int, ready: int) -> Observation
         running=running,
         reporting=reporting(view, key),
         work=step_rates(view, key),
+        kv_use=signal(view, "kv_use", key),
         source_error=view.error,
     )
 

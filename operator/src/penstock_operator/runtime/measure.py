@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from penstock_operator.core import enginequeries
+from penstock_operator.core.enginemetrics import PENSTOCK
 from penstock_operator.core.ports import MetricsSource, Sample, Unavailable
 from penstock_operator.core.recall import Past, points_by_service
 from penstock_operator.core.scaling.signals import (
@@ -30,18 +32,17 @@ from penstock_operator.core.sla import Attainment, Objective, fraction_within, q
 _DEFAULT_INTERVAL_SECONDS = 15.0
 MOST_WINDOWS = 6
 _IN_TURN = 2  # of these, for the windows that are not among the most common
-HISTOGRAMS: Mapping[str, str] = {
-    "TTFT": "penstock_worker_time_to_first_token_seconds",
-    "TPOT": "penstock_worker_time_per_output_token_seconds",
-    "ITL": "penstock_worker_inter_token_latency_seconds",
-    "QueueWait": "penstock_worker_queue_wait_seconds",
-    "E2E": "penstock_worker_e2e_seconds",
-}
+HISTOGRAMS: Mapping[str, str] = {metric: names[0] for metric, names in PENSTOCK.histograms.items()}
 AT_THE_DOOR: Mapping[str, str] = {
     "TTFT": "penstock_gateway_time_to_first_token_seconds",
     "TPOT": "penstock_gateway_time_per_output_token_seconds",
     "QueueWait": "penstock_gateway_queue_wait_seconds",
     "E2E": "penstock_gateway_e2e_seconds",
+}
+OF_WORKERS: Mapping[str, str] = {metric: enginequeries.buckets(metric, "increase") for metric in HISTOGRAMS}
+OF_GATEWAYS: Mapping[str, str] = {
+    metric: f"sum by (namespace, inferenceservice, le) (increase({name}_bucket[{{window}}]))"
+    for metric, name in AT_THE_DOOR.items()
 }
 Buckets = Mapping[Key, Mapping[float, float]]
 Verdicts = Mapping[Key, Mapping[tuple[str, float], tuple[float, float]]]
@@ -143,12 +144,13 @@ class Measure:
         every = list(wanted)
         windows = self._of_histograms.due(window for _, window in every)
         pairs = sorted({pair for pair in every if pair[1] in windows})
-        asked = [(pair, table[pair[0]]) for table in (HISTOGRAMS, AT_THE_DOOR) for pair in pairs if pair[0] in table]
-        texts = [
-            f"sum by (namespace, inferenceservice, le) (increase({name}_bucket[{window}s]))"
-            for (_, window), name in asked
+        asked = [
+            (pair, text.format(window=f"{pair[1]}s"))
+            for table in (OF_WORKERS, OF_GATEWAYS)
+            for pair in pairs
+            if (text := table.get(pair[0]))
         ]
-        answers = await asyncio.gather(*(self._source.instant(text) for text in texts))
+        answers = await asyncio.gather(*(self._source.instant(text) for _, text in asked))
         found: dict[tuple[str, int], Buckets | Unavailable] = {}
         for (pair, _), answer in zip(asked, answers, strict=True):
             found[pair] = _merged(found.get(pair), _buckets(answer))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from penstock_operator.core import enginequeries
+from penstock_operator.core.enginemetrics import KINDS
 from penstock_operator.core.ports import Sample, Unavailable
 from penstock_operator.core.scaling.stepfit import StepRates
 from penstock_operator.core.scaling.types import Signal, SignalState
@@ -29,11 +31,9 @@ COUNTERS: Mapping[str, str] = {
     "finished": f"{_W}requests_finished_total",
 }
 GAUGES: Mapping[str, str] = {"waiting": f"{_W}requests_waiting", "running": f"{_W}requests_running"}
-QUERIES: Mapping[str, str] = {
-    **{kind: f"sum {_BY} (rate({name}[{{window}}]))" for kind, name in COUNTERS.items()},
-    **{kind: f"sum {_BY} ({name})" for kind, name in GAUGES.items()},
-    "age": f"time() - max {_BY} (timestamp({_W}requests_waiting))",
-    "reporting": f"count {_BY} (time() - timestamp({_W}requests_waiting) < {{stale}})",
+QUERIES: Mapping[str, str] = {kind: enginequeries.of_kind(kind) for kind in KINDS} | {
+    "age": enginequeries.age(),
+    "reporting": enginequeries.reporting(),
 }
 # What the gateways counted, for the past: now they are asked themselves.
 _G = "penstock_gateway_"
@@ -77,8 +77,9 @@ class View:
 
 def queries(window_seconds: float, texts: Mapping[str, str] = QUERIES) -> dict[str, str]:
     """PromQL by kind for a rate window."""
-    window = f"{max(1, round(window_seconds))}s"
-    return {kind: text.format(window=window, stale=f"{window_seconds:.0f}") for kind, text in texts.items()}
+    seconds = max(1, round(window_seconds))
+    parts = {"window": f"{seconds}s", "seconds": seconds, "stale": f"{window_seconds:.0f}"}
+    return {kind: text.format(**parts) for kind, text in texts.items()}
 
 
 def by_service(samples: tuple[Sample, ...] | Unavailable) -> Mapping[Key, float] | Unavailable:
@@ -94,7 +95,9 @@ def by_service(samples: tuple[Sample, ...] | Unavailable) -> Mapping[Key, float]
 
 def signal(view: View, kind: str, key: Key) -> Signal:
     """The signal of one kind for one service."""
-    values, ages = view.answers[kind], view.answers["age"]
+    values, ages = view.answers.get(kind), view.answers["age"]
+    if values is None:
+        return Signal(SignalState.ABSENT, detail="not asked")
     if isinstance(values, Unavailable):
         return Signal(SignalState.ABSENT, detail=values.reason)
     if isinstance(ages, Unavailable):

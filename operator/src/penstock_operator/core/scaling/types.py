@@ -156,6 +156,7 @@ class Observation:
         starting_ages: seconds since the creation of each pod that is on its way and has a node.
         missed: what the gateways judged by the objectives over the last seconds; empty without a gateway.
         prompt_lengths: arrivals per second by the bits of their prompt's length; empty as above.
+        kv_use: share of the KV cache that is in use, mean of the replicas; None when it was not asked.
     """
 
     replicas: int
@@ -180,6 +181,7 @@ class Observation:
     starting_ages: tuple[float, ...] = ()
     missed: tuple[Missed, ...] = ()
     prompt_lengths: tuple[float, ...] = ()
+    kv_use: Signal | None = None
 
     def signals(self) -> dict[str, Signal]:
         """Inputs by the name under which status and metrics show them.

@@ -89,12 +89,17 @@ class Cluster:
         return [name for name in self._clusters() if name != self.name]
 
     def load(self, images: Sequence[str]) -> None:
-        """Copy images from the engine to every node.
+        """Copy images from the engine to every node, unless the same were copied before.
 
         Raises:
             KindError: kind failed.
         """
-        self._kind("load", "docker-image", *images)
+        kept = self.folder / "loaded.json"
+        loaded = json.loads(kept.read_text()) if kept.exists() else {}
+        ids = {name: self.engine.run("docker", "image", "inspect", "--format={{.Id}}", name).strip() for name in images}
+        if due := [name for name in images if loaded.get(name) != ids[name]]:
+            self._kind("load", "docker-image", *due)
+        kept.write_text(json.dumps(loaded | ids))
 
     def delete(self) -> None:
         """Delete it and its folder.

@@ -59,11 +59,16 @@ def up(settings: Settings, build: Build) -> Cluster:
     if engine is None:
         with build.step("binaries"):
             binaries = _binaries(build, ["prometheus", "helm", "kubectl"], node_too=not settings.node_image)
-        if not engines.docker_answers(engines.attach(settings)):
+        engine = engines.attach(settings)
+        if engines.docker_answers(engine):
+            try:
+                image = _made(engine, settings, build, binaries)
+            except KindError as error:
+                hint = "While a cluster is up, builds reach no network: `down` first, then `up`."
+                raise KindError(f"{error}\n{hint}") from error
+        else:
             with engines.builder(settings) as builder:
                 image = _made(builder, settings, build, binaries)
-        else:
-            image = settings.node_image or node.name()
         engine = engines.start(settings)
     else:
         registry = _registry_answers(engine)

@@ -13,6 +13,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from penstock_contract import names
+from penstock_operator.core.ports import Sample
 
 _TIMEOUT = aiohttp.ClientTimeout(total=2)
 _LONGEST_PAGE = 4 << 20  # bytes; an engine's page has some hundred thousand
@@ -44,10 +45,14 @@ class WorkerScraper:
             gauges: metric names, for example running and waiting requests.
             path: of its metrics.
         """
-        found = await self.values(address, gauges, path=path)
-        return None if found is None or len(found) < len(gauges) else sum(found.values())
+        found = await self.samples(address, gauges, path=path)
+        if found is None or len(found) < len(gauges):
+            return None
+        return sum(sample.value for samples in found.values() for sample in samples)
 
-    async def values(self, address: str, wanted: Collection[str], *, path: str) -> Mapping[str, float] | None:
+    async def samples(
+        self, address: str, wanted: Collection[str], *, path: str
+    ) -> Mapping[str, Sequence[Sample]] | None:
         """The named metrics of one pod, as far as it exports them; None when it gave no usable answer.
 
         Args:
@@ -59,7 +64,7 @@ class WorkerScraper:
         try:
             async with self._session.get(f"http://{host}:{names.HTTP_PORT}{path}", allow_redirects=False) as response:
                 page = await _read(response) if response.status == 200 else None
-            return None if page is None else values_of(page, wanted)
+            return None if page is None else samples_of(page, wanted)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
 
@@ -73,20 +78,18 @@ async def _read(response: aiohttp.ClientResponse) -> str | None:
     return page.decode()
 
 
-def values_of(page: str, wanted: Collection[str]) -> Mapping[str, float]:
-    """The named metrics of a page in Prometheus' text format, each summed over its series.
+def samples_of(page: str, wanted: Collection[str]) -> Mapping[str, Sequence[Sample]]:
+    """The named metrics of a page in Prometheus' text format; what is no finite number is not there.
 
     Only their lines are parsed: the histograms beside them are most of a page.
 
     Raises:
-        ValueError: one of these lines cannot be read, or holds no finite number from 0 on.
+        ValueError: one of these lines cannot be read.
     """
     lines = [line for line in page.splitlines() if line.partition("{")[0].partition(" ")[0] in wanted]
-    found: dict[str, float] = {}
+    found: dict[str, list[Sample]] = {}
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):
         for sample in family.samples:
-            value = float(sample.value)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{sample.name} is {value}")
-            found[sample.name] = found.get(sample.name, 0.0) + value
+            if math.isfinite(sample.value):
+                found.setdefault(sample.name, []).append(Sample(dict(sample.labels), float(sample.value)))
     return found

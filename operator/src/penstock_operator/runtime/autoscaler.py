@@ -115,11 +115,11 @@ class Autoscaler:
         self._memory |= await self._remembrance.once(services, gateways=sight.doors.asked, now=now)
         new = any(terms.promise not in self._attainment for _, terms in services)
         if new or now - self._sla_at >= _SLA_PERIOD_SECONDS:
-            await self._measure_sla(services, now, answered=sight.view.error is None)
+            await self._measure_sla(services, now, answered=sight.error is None)
             self._sla_at = now
         elapsed = 0.0 if self._tick_at is None else min(_LONGEST_GAP_SECONDS, max(0.0, now - self._tick_at))
         self._tick_at = now
-        self._ledger.tick(now, source_error=sight.view.error)
+        self._ledger.tick(now, source_error=sight.error)
         due = []
         async for key, terms in _in_slices(services):
             outcome = self._outcome(key, terms, sight, now)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock_operator.core.observe import observe, standing_in
@@ -25,6 +25,7 @@ from penstock_operator.runtime.terms import Terms
 
 Manifest = dict[str, Any]
 _LOG = logging.getLogger("penstock.source")
+_SAID_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,14 @@ class Sight:
         doors: the gateways' answers.
         pods: the workers' own answers, by service; empty while the metrics source answers.
         trusted: they may remove replicas too.
+        error: why the metrics source gives nothing at all; None when it answers.
     """
 
     view: View
     doors: Doors
     pods: Mapping[Key, View] = field(default_factory=dict)
     trusted: bool = False
+    error: str | None = None
 
     def of(self, key: Key, terms: Terms, *, deployment: Manifest, pods: Sequence[Manifest]) -> Observation:
         """The observation of one service."""
@@ -54,9 +57,11 @@ class Sight:
             door=self.doors.of(key),
             startup_timeout_seconds=terms.service.spec.runtime.startup_timeout_seconds,
         )
-        if view is self.view or self.view.error is None:
+        if self.error is None:
             return seen
-        return standing_in(seen, why=self.view.error, trusted=self.trusted)
+        if view is self.view:
+            return replace(seen, source_error=self.error)
+        return standing_in(seen, why=self.error, trusted=self.trusted)
 
 
 class Lookout:
@@ -68,6 +73,7 @@ class Lookout:
         self._metrics = metrics
         self._rounds = rounds
         self._error: str | None = None
+        self._said_at = 0.0
         self._answered = False
 
     async def look(self, services: Sequence[tuple[Key, Terms]], gateways: Sequence[Manifest], now: float) -> Sight:
@@ -81,8 +87,10 @@ class Lookout:
         view, doors, pods = await asyncio.gather(
             self._measure.view(now), self._gateways.read(gateways, now), self._pods(services, now)
         )
-        self._note(view.error)
-        return Sight(view, doors, pods if view.error is not None else {}, trusted=self._answered and view.gone)
+        self._note(view.error, now)
+        if view.error is None:
+            return Sight(view, doors)
+        return Sight(view, doors, pods, trusted=self._answered and view.gone, error=self._error)
 
     async def _pods(self, services: Sequence[tuple[Key, Terms]], now: float) -> Mapping[Key, View]:
         """Workers are asked from the tick on after the one at which the source gave nothing."""
@@ -93,12 +101,15 @@ class Lookout:
             return {}
         return await self._rounds.ask(services, window_seconds=self._measure.window_seconds, now=now)
 
-    def _note(self, error: str | None) -> None:
+    def _note(self, error: str | None, now: float) -> None:
+        """What is said of a failure changes seldom: it is written for every service."""
         self._metrics.set("metrics_source_up", float(error is None))
         if error is None:
             self._answered = True
-        if error is None and self._error is not None:
-            _LOG.info("metrics_source_up")
-        elif error != self._error:
+        if error is None:
+            if self._error is not None:
+                _LOG.info("metrics_source_up")
+            self._error = None
+        elif self._error is None or (error != self._error and now - self._said_at >= _SAID_SECONDS):
             _LOG.warning("metrics_source_down detail=%r", error)
-        self._error = error
+            self._error, self._said_at = error, now

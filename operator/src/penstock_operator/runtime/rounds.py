@@ -14,7 +14,7 @@ from typing import Any
 from penstock_operator.adapters.workers import WorkerScraper
 from penstock_operator.core import pods
 from penstock_operator.core.engines import ENGINES
-from penstock_operator.core.podview import METRICS, Page, Round, view
+from penstock_operator.core.podview import Page, Round, page, view, wanted
 from penstock_operator.core.scaling.signals import View
 from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Mode
 from penstock_operator.runtime.cache import Cache, Key
@@ -63,16 +63,16 @@ class Rounds:
             window_seconds: rate window; longer ones serve where rounds are far between.
             now: Unix seconds.
         """
-        found = {
-            key: (path, ready) for key, terms in services if (path := _path(terms)) and (ready := self._ready(key))
-        }
+        needing = [(key, terms.service.spec.runtime.engine) for key, terms in services if _needs(terms)]
+        found = {key: (str(engine), ready) for key, engine in needing if (ready := self._ready(key))}
         self._known = {key: known for key, known in self._known.items() if key in found}
         due = self._due({key: len(ready) for key, (_, ready) in found.items()})
-        pages = await self._pages([(pod, path) for key in due for path, ready in [found[key]] for pod in ready])
+        pages = await self._pages([(pod, engine) for key in due for engine, ready in [found[key]] for pod in ready])
         for key in due:
             self._take(key, found[key][1], pages, window_seconds=window_seconds, now=now)
         views = {
-            key: view(key, known, window_seconds=self._windows[key], now=now) for key, known in self._known.items()
+            key: view(key, found[key][0], known, window_seconds=self._windows[key], now=now)
+            for key, known in self._known.items()
         }
         return {key: one for key, one in views.items() if one is not None}
 
@@ -95,15 +95,17 @@ class Rounds:
         """Answers by the pod's uid; who does not answer in time has none."""
         slots, found = asyncio.Semaphore(_AT_ONCE), dict[str, Page]()
 
-        async def ask(pod: Manifest, path: str) -> None:
+        async def ask(pod: Manifest, engine: str) -> None:
+            path = ENGINES[engine].metrics_path
             async with slots:
-                values = await self._workers.values(pod["status"]["podIP"], METRICS, path=path)
-            if values is not None:
-                found[pod["metadata"]["uid"]] = Page(self._clock(), values)
+                samples = await self._workers.samples(pod["status"]["podIP"], wanted(engine), path=path)
+            answer = None if samples is None else page(engine, samples, at=self._clock())
+            if answer is not None:
+                found[pod["metadata"]["uid"]] = answer
 
         try:
             async with asyncio.timeout(_DEADLINE_SECONDS):
-                await asyncio.gather(*(ask(pod, path) for pod, path in asked))
+                await asyncio.gather(*(ask(pod, engine) for pod, engine in asked))
         except TimeoutError:
             pass
         self._metrics.add("pod_scrapes", len(found), "answered")
@@ -120,12 +122,10 @@ class Rounds:
         for uid in (pod["metadata"]["uid"] for pod in ready):
             old = () if before is None or gap > LONGEST_GAP_SECONDS else before.pages.get(uid, ())
             new = () if uid not in pages else (pages[uid],)
-            kept[uid] = (*(page for page in old if page.at >= now - window), *new)
+            kept[uid] = (*(one for one in old if one.at >= now - window), *new)
         self._known[key] = Round(now, kept, frozenset(pages.keys() & kept.keys()))
 
 
-def _path(terms: Terms) -> str | None:
-    """Where a service's workers export what decisions are made of; None where none is made, or it is not known."""
-    if terms.policy is None or terms.policy.mode is Mode.PAUSED or terms.service.spec.runtime.engine != "Penstock":
-        return None
-    return ENGINES[terms.service.spec.runtime.engine].metrics_path
+def _needs(terms: Terms) -> bool:
+    """Whether anything is decided of a service."""
+    return terms.policy is not None and terms.policy.mode is not Mode.PAUSED

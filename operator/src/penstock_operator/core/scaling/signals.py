@@ -17,20 +17,7 @@ from penstock_operator.core.scaling.types import Signal, SignalState
 
 Key = tuple[str, str]
 _BY = "by (namespace, inferenceservice)"
-_W = "penstock_worker_"
 
-# Of our worker, by kind: what only grows, and what goes up and down.
-COUNTERS: Mapping[str, str] = {
-    "arrivals": f"{_W}requests_arrived_total",
-    "prompt_tokens": f"{_W}prompt_tokens_total",
-    "generated_tokens": f"{_W}generated_tokens_total",
-    "steps": f"{_W}engine_steps_total",
-    "step_seconds": f"{_W}engine_step_seconds_total",
-    "decode_sequences": f"{_W}decode_sequence_steps_total",
-    "prefill_tokens": f"{_W}prefill_tokens_computed_total",
-    "finished": f"{_W}requests_finished_total",
-}
-GAUGES: Mapping[str, str] = {"waiting": f"{_W}requests_waiting", "running": f"{_W}requests_running"}
 QUERIES: Mapping[str, str] = {kind: enginequeries.of_kind(kind) for kind in KINDS} | {
     "age": enginequeries.age(),
     "reporting": enginequeries.reporting(),

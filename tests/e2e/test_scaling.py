@@ -43,6 +43,13 @@ def scaling_events(api: Api) -> list[str]:
     return [item["message"] for item in events]
 
 
+def demand(operator: OperatorProcess, api: Api) -> float:
+    """Tokens per second that the operator takes for asked for."""
+    series = f'penstock_operator_demand_tokens_per_second{{inferenceservice="chat",namespace="{api.namespace}"}} '
+    found = [line for line in operator.metrics().splitlines() if line.startswith(series)]
+    return float(found[0].rsplit(" ", 1)[1]) if found else 0.0
+
+
 async def test_three_times_the_capacity_offered_gives_three_times_the_replicas_in_one_decision(
     api: Api, chat: Chat, cluster: LocalCluster
 ) -> None:
@@ -68,23 +75,31 @@ async def test_three_times_the_capacity_offered_gives_three_times_the_replicas_i
     assert "LessLoad" in scaling_events(api)[-1]
 
 
-async def test_prometheus_away_holds_and_says_why(api: Api, chat: Chat, cluster: LocalCluster) -> None:
-    behavior = {"scaleDown": {"stabilizationWindowSeconds": 4}}
-    api.apply(chat(scaling=chat()["spec"]["scaling"] | {"minReplicas": 3, "behavior": behavior}))
+async def test_without_prometheus_the_workers_are_asked_and_scaling_goes_on(
+    api: Api, chat: Chat, cluster: LocalCluster, operator: OperatorProcess
+) -> None:
+    """Prometheus is stopped under load: up when more is asked for, down when less is, and no request is lost."""
+    behavior = {"scaleDown": {"stabilizationWindowSeconds": 6}}
+    api.apply(chat(scaling=chat()["spec"]["scaling"] | {"behavior": behavior}))
     await in_thread(api.wait, "chat", "ScalingActive", "True", "SignalsFresh")
-    await in_thread(eventually, lambda: len(api.ready_pods("chat")) == 3, what="three replicas")
+    quiet = asyncio.create_task(load(cluster, api.namespace, rate=3.0, seconds=25.0))
+    await in_thread(eventually, lambda: demand(operator, api) > 50, what="Prometheus tells of the load")
     await in_thread(cluster.stop, "prometheus")
     try:
-        api.patch("infsvc", "chat", {"spec": {"scaling": {"minReplicas": 1}}})
-        found = await in_thread(api.wait, "chat", "ScalingActive", "False", "MetricsUnavailable")
-        assert "cannot be reached" in found["message"]
-        assert api.get("infsvc", "chat")["status"]["decision"]["limitedBy"] == "Unknown"
-        # Twice the stabilisation window: with signals, it would have shrunk by now.
-        await in_thread(always, lambda: replicas(api) == 3, what="holds three replicas", seconds=8)
+        found = await in_thread(api.wait, "chat", "ScalingActive", "True", "SignalsFromPods")
+        assert f"Prometheus at {cluster.prometheus_url} cannot be reached" in found["message"]
+        burst = await load(cluster, api.namespace, rate=12.0, seconds=10.0)
+        assert scaling_events(api), "more replicas under the burst"
+        assert scaling_events(api)[0].startswith("1 -> ")
+        outcomes = await quiet + burst
+        await in_thread(eventually, lambda: replicas(api) == 1, what="fewer after it", seconds=90)
+        assert api.condition("chat", "ScalingActive")["reason"] == "SignalsFromPods", "still without Prometheus"
     finally:
         await in_thread(cluster.start, "prometheus")
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
     await in_thread(api.wait, "chat", "ScalingActive", "True", "SignalsFresh")
-    await in_thread(eventually, lambda: replicas(api) == 1, what="shrinks once it knows", seconds=90)
+    told = {item["reason"]: item["type"] for item in api.items("events")}
+    assert (told["SignalsFromPods"], told["SignalsFresh"]) == ("Warning", "Normal")
 
 
 @pytest.mark.parametrize("count", [0, 2, 8])

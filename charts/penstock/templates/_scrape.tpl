@@ -30,6 +30,10 @@ scrape_configs:
   - source_labels: [__meta_kubernetes_pod_phase]
     action: drop
     regex: Succeeded|Failed
+  # TensorRT-LLM has its metrics elsewhere.
+  - source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_path]
+    regex: (.+)
+    target_label: __metrics_path__
   - source_labels: [__meta_kubernetes_namespace]
     target_label: namespace
   - source_labels: [__meta_kubernetes_pod_label_inference_penstock_dev_service]

@@ -124,6 +124,8 @@ OPERATOR: Final = (
     _c(f"{_O}accelerator_seconds", "Accelerator-seconds held, from scheduled to deleted.", *_S),
     _c(f"{_O}decisions", "Scaling decisions that changed replicas or reason.", *_S, "reason"),
     _g(f"{_O}signal_state", "1 for the state a signal is in, 0 for the others.", *_S, "signal", "state"),
+    _g(f"{_O}metrics_source_up", "1 while Prometheus gives usable answers to the operator, 0 while it does not."),
+    _c(f"{_O}pod_scrapes", "Workers asked for their metrics directly, Prometheus being away, by result.", "result"),
     _h(f"{_O}reconcile_seconds", "Seconds of one reconcile."),
     _c(f"{_O}reconcile_errors", "Reconciles that failed, by reason.", "reason"),
     _h(f"{_O}drain_seconds", "Seconds from the mark of a replica to its removal."),

@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 
 from penstock_contract.profile import Profile
 from penstock_contract.step import StepModel, StepWork
-from penstock_lab.simulate import engine
+from penstock_lab.simulate import engine, replica, tournament
+from penstock_lab.simulate.compiled import forget_older
 from penstock_lab.simulate.state import Arrays, Counter, Limits, Requests, arrays, open_slot
 
 PROFILE = Profile(
@@ -177,11 +180,11 @@ def test_what_always_holds(seed: int, slots: int, late: bool, kv: int, rate: flo
 def test_runs_in_closed_form_equal_single_steps(seed: int) -> None:
     requests = traffic(seed, rate=100.0)
     done = []
-    for how in (engine.CUT, engine.STEPWISE):
+    for how in (replica.CUT, replica.STEPWISE):
         fleet = arrays(requests, Limits.of(PROFILE, late_binding=False), slots=1)
         open_slot(fleet, 0, 0.0)
         engine.run(fleet, 0.0, float(requests.arrival[-1]) + 1e-6)
-        engine.advance(fleet, 0, 1e6, how)
+        replica.advance(fleet, 0, 1e6, how)
         done.append(fleet)
     assert np.allclose(done[0].finish, done[1].finish, rtol=0, atol=1e-9)
     assert np.allclose(done[0].counters, done[1].counters, rtol=1e-12)
@@ -197,6 +200,66 @@ def test_more_replicas_share_the_work_and_a_late_one_takes_what_waits() -> None:
     engine.run(fleet, 1.0, 100.0)
     assert fleet.ended_count[0] == 64
     assert fleet.counters[:, Counter.FINISHED] == pytest.approx([32, 32], abs=8)
+
+
+@pytest.mark.parametrize(("seed", "rate"), [(1, 3.0), (2, 20.0), (3, 45.0)])
+def test_a_request_goes_where_a_search_through_all_replicas_sends_it(seed: int, rate: float) -> None:
+    requests, slots = traffic(seed, count=300, rate=rate), 13
+    fleet = arrays(requests, Limits.of(PROFILE), slots=slots)
+    for slot in range(slots):
+        open_slot(fleet, slot, 0.0)
+    fleet.accepts[5] = False
+    arrived, now = fleet.counters[:, Counter.ARRIVED], 0.0
+    for then, coming in zip(requests.arrival, [*requests.arrival[1:], math.inf], strict=True):
+        engine.run(fleet, now, float(then))
+        now = min(float(then) + 1e-9, coming)
+        held = fleet.queue[:, 2] + fleet.prefill[:, 2] + fleet.decoding
+        takes = [slot for slot in range(slots) if fleet.accepts[slot] and held[slot] < fleet.limits[3]]
+        expected = min(
+            takes,
+            key=lambda slot: (held[slot] * 100.0 + 0.25 * fleet.reserved[slot], fleet.clock[slot], slot),
+            default=0,
+        )
+        before = arrived.copy()
+        waiting = bool(fleet.central[2])
+        engine.run(fleet, float(then), now)
+        chosen = np.flatnonzero(arrived - before)
+        if not waiting:
+            assert list(chosen) == ([expected] if takes else [])
+    assert arrived[5] == 0
+    assert np.count_nonzero(arrived) == slots - 1
+
+
+@settings(deadline=None, max_examples=20)
+@given(count=st.integers(1, 40), seed=st.integers(0, 10_000))
+def test_a_tournament_finds_what_a_search_finds(count: int, seed: int) -> None:
+    dice = random.Random(seed)
+    leaves = tournament.leaves_for(count)
+    keys, second = np.full(leaves, math.inf), np.zeros(leaves)
+    tree, winners = np.full(2 * leaves, math.inf), np.zeros(2 * leaves, dtype=np.int64)
+    tournament.build_least(tree, leaves)
+    tournament.build_winners(winners, leaves, keys, second)
+    for _ in range(60):
+        leaf = dice.randrange(count)
+        keys[leaf], second[leaf] = dice.randrange(5), dice.randrange(5)
+        tournament.put_least(tree, leaves, leaf, keys[leaf])
+        tournament.put_winner(winners, leaves, leaf, keys, second)
+        assert winners[1] == min(range(leaves), key=lambda one: (keys[one], second[one], one))
+        below = [one for one in range(count) if keys[one] < 2]
+        assert tournament.first_below(tree, leaves, 2.0) == (below[0] if below else -1)
+
+
+def test_what_was_compiled_before_a_change_is_forgotten(tmp_path: Path) -> None:
+    cache = tmp_path / "__pycache__"
+    cache.mkdir()
+    for name, written in (("old", 100), ("new", 300)):
+        (cache / f"{name}.nbi").touch()
+        os.utime(cache / f"{name}.nbi", (written, written))
+    for name, text in (("inner", "from penstock_lab.simulate.compiled import inlined"), ("other", "")):
+        (tmp_path / f"{name}.py").write_text(text)
+        os.utime(tmp_path / f"{name}.py", (200 if text else 400, 200 if text else 400))
+    assert forget_older(tmp_path) == 1
+    assert [path.name for path in cache.iterdir()] == ["new.nbi"]
 
 
 def test_who_waits_too_long_at_the_door_is_let_go() -> None:

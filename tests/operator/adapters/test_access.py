@@ -117,7 +117,14 @@ async def test_a_certificate_of_an_unknown_authority_is_said(fenced: str) -> Non
 
 
 async def test_a_ca_file_that_is_not_there_is_said(fenced: str, tmp_path: Path) -> None:
-    assert "gave no usable answer" in await refusal(fenced, Access(ca_file=tmp_path / "none"))
+    ca = tmp_path / "ca.crt"
+    said = await refusal(fenced, Access(ca_file=ca))
+    assert f"cannot be asked: {ca} is no file; see prometheus.caConfigMapRef of the chart" in said
+    ca.write_text("-----BEGIN CERTIFICATE-----\nnone\n")
+    assert "see prometheus.caConfigMapRef of the chart" in await refusal(fenced, Access(ca_file=ca))
+    certificates.create(tmp_path / "another", service_ip="10.96.0.1")
+    said = await refusal(fenced, Access(ca_file=tmp_path / "another" / "ca.crt"))
+    assert "certificate that is not trusted, see prometheus.caConfigMapRef" in said
 
 
 async def test_token_and_tenant_reach_what_stands_before_prometheus(
@@ -162,7 +169,8 @@ async def test_a_login_page_is_called_one(front: Front) -> None:
 
     async with front(login) as url:
         said = await refusal(url)
-    assert said.endswith("answered with a page, not with data: it is no query API, or a login stands before it")
+    assert "answered with a page, not with data: it is no query API, or a login stands before it" in said
+    assert "prometheus.url of the chart" in said
 
 
 async def test_a_page_of_an_error_is_not_quoted(front: Front) -> None:
@@ -188,3 +196,27 @@ async def test_silence_ends_at_the_timeout(front: Front) -> None:
 
     async with front(silent) as url:
         assert "did not answer within 0.2 s" in await refusal(url, timeout_seconds=0.2)
+
+
+async def test_answers_that_never_end_keep_no_thread(front: Front) -> None:
+    """Each byte comes in time. More of them than there are threads, and then a sound answer."""
+    healthy = asyncio.Event()
+
+    async def drip(_request: web.Request) -> web.StreamResponse:
+        if healthy.is_set():
+            return web.json_response({"status": "success", "data": {"result": []}})
+        answer = web.StreamResponse()
+        await answer.prepare(_request)
+        while True:
+            await answer.write(b" ")
+            await asyncio.sleep(0.05)
+
+    async with front(drip) as url:
+        source = PrometheusSource(url, timeout_seconds=0.3)
+        for found in await asyncio.gather(*(source.instant("up") for _ in range(6))):
+            assert isinstance(found, Unavailable)
+            assert "did not answer within 0.3 s" in found.reason
+            assert not found.gone, "somebody is there"
+        healthy.set()
+        assert await source.instant("up") == ()
+        source.close()

@@ -116,11 +116,16 @@ async def test_a_refusal_is_unavailable(ask: Ask, status: int) -> None:
     found = await ask('{"status": "error", "error": "no"}', status=status)
     assert isinstance(found, Unavailable)
     assert "refused the query" in found.reason
+    assert found.gone is (status == 503), "one that starts, or that a proxy misses, is away; others answer wrongly"
+    assert not found.silent
 
 
 async def test_nobody_there_is_unavailable() -> None:
     source = PrometheusSource("http://127.0.0.1:1", timeout_seconds=1.0)
-    assert await source.instant("up") == Unavailable("Prometheus at http://127.0.0.1:1 cannot be reached")
+    found = await source.instant("up")
+    assert isinstance(found, Unavailable)
+    assert found.reason.startswith("Prometheus at http://127.0.0.1:1 cannot be reached: ")
+    assert (found.gone, found.silent) == (True, True)
     source.close()
 
 

@@ -87,10 +87,21 @@ async def test_gateways_that_are_not_scraped_are_told(ask: Ask) -> None:
     assert unjudged == ["gateways: no series of penstock_gateway_objective_total for demo/chat"]
 
 
-async def test_an_engine_with_other_metrics_fails_nothing(ask: Ask) -> None:
-    results = await ask(made=service("VLLM"), lacks="penstock_worker_")
-    assert "FAIL" not in {one.level for one in results}
-    assert any("the metrics of VLLM are not read for scaling yet" in one.message for one in results)
+async def test_every_engine_is_asked_for_what_it_exports(ask: Ask) -> None:
+    assert "WARN" not in {one.level for one in await ask(made=service("VLLM"))}
+    results = await ask(made=service("VLLM"), lacks="vllm:generation_tokens_total")
+    assert [one.message for one in results if one.level == "WARN"] == [
+        "demo/chat: no series of vllm:generation_tokens_total"
+    ]
+    assert "FAIL" not in {one.level for one in results}, "it may have none before its first request"
+
+
+@pytest.mark.parametrize(("targets", "warned"), [({}, True), ({"tokensPerSecond": 100}, False)])
+async def test_without_steps_a_target_is_missed(ask: Ask, targets: dict[str, int], warned: bool) -> None:
+    made = service("TensorRTLLM", scaling={"maxReplicas": 2, "targets": targets})
+    found = [one.message for one in await ask(made=made) if one.level == "WARN"]
+    assert bool(found) is warned
+    assert all("TensorRTLLM tells nothing of its steps" in text for text in found)
 
 
 async def test_what_was_given_is_not_asked_for_again() -> None:

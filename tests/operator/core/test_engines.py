@@ -71,7 +71,8 @@ def test_the_flags_that_the_operator_writes_are_refused_in_the_resource(service,
     source = SOURCES["pinned" if ENGINES[engine].downloads else "path"][0]
     args = ENGINES[engine].args(serve_options("chat", spec_of(service, engine, source)))
     flags = {arg.lstrip("-").partition("=")[0].replace("_", "-") for arg in args if arg.startswith("--")}
-    assert flags - {"enable-metrics"} <= set(OWNED_FLAGS)
+    of_metrics = {"enable-metrics", "extra-llm-api-options"}
+    assert flags - of_metrics <= set(OWNED_FLAGS)
 
 
 def test_the_served_name_is_that_of_the_resource_unless_given(service) -> None:

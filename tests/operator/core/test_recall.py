@@ -27,6 +27,7 @@ QUIET = {
     "finished": 1.0,
     "waiting": 0.0,
     "running": 1.0,
+    "kv_use": 0.5,
     "age": 2.0,
     "reporting": 4.0,
 }

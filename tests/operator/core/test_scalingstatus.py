@@ -88,6 +88,18 @@ ACTIVE: dict[str, tuple[Policy, Decision, Observation, tuple[str, str, str]]] = 
         replace(observation(), source_error="down"),
         ("False", "MetricsUnavailable", "no fewer replicas, and more only as far as the load is known: down"),
     ),
+    "the pods stand in": (
+        POLICY,
+        DECISION,
+        replace(observation(), stand_in="down"),
+        ("True", "SignalsFromPods", "the workers are asked for their metrics themselves: down"),
+    ),
+    "the pods stand in and one is silent": (
+        POLICY,
+        DECISION,
+        replace(signal("waiting", SignalState.ABSENT), stand_in="down"),
+        ("False", "SignalsAbsent", "Waiting absent"),
+    ),
     "absent": (
         POLICY,
         DECISION,

@@ -61,7 +61,12 @@ def test_the_series_of_the_gateways(found: Series, unjudged: list[str], level: s
     assert (result.fix == "") == (level == "OK")
 
 
-@pytest.mark.parametrize(("scaled", "level"), [(True, "WARN"), (False, "OK")])
-def test_other_engines_are_no_failure(scaled: bool, level: str) -> None:
-    found = scrapes.foreign(KEY, "VLLM", scaled=scaled)
-    assert (found.level, "the metrics of VLLM are not read for scaling yet" in found.message) == (level, True)
+@pytest.mark.parametrize(("engine", "level"), [("Penstock", "FAIL"), ("TGI", "WARN")])
+def test_other_engines_may_be_silent_before_their_first_request(engine: str, level: str) -> None:
+    seen = scrapes.Series(ready=1, missing=("tgi_queue_size",), reporting=0, age_seconds=None)
+    assert scrapes.series(KEY, seen, window_seconds=20, engine=engine).level == level
+
+
+def test_an_engine_without_steps_needs_a_target() -> None:
+    found = scrapes.unmodelled(KEY, "TensorRTLLM")
+    assert (found.level, "spec.scaling.targets.tokensPerSecond" in found.fix) == ("WARN", True)

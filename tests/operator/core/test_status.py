@@ -230,3 +230,12 @@ def test_counts() -> None:
         "readyReplicas": 1,
     }
     assert counts("chat", generation=1, deployment=None)["replicas"] == 0
+
+
+def test_a_message_that_follows_is_kept_up_to_date_and_its_time_is_not() -> None:
+    def told(text: str, old: Any) -> Any:
+        verdict = Verdict("ScalingActive", "False", "MetricsUnavailable", text, follows=True)
+        return timed([verdict], old, generation=1, now=T1 if old else T0)
+
+    later = told("HTTP 401", told("cannot be reached", []))
+    assert (later[0]["message"], later[0]["lastTransitionTime"]) == ("HTTP 401", T0)

@@ -118,12 +118,14 @@ async def test_a_namesake_is_not_forgotten_with_its_predecessor(resource) -> Non
     assert (watching.dirty, watching.gone) == ([("team-a", "chat")], [])
 
 
-async def test_kopf_logs_in_with_the_token_of_now() -> None:
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+async def test_kopf_logs_in_with_the_token_of_now(scheme: str) -> None:
+    """From a kubeconfig the client library writes the one, from a pod's ServiceAccount the other."""
     configuration = Configuration(host="https://example")
-    configuration.api_key["BearerToken"] = "Bearer first"
+    configuration.api_key["BearerToken"] = f"{scheme} first"
     login = handlers._login(configuration)
     assert ((await login()).scheme, (await login()).token) == ("Bearer", "first")
-    configuration.api_key["BearerToken"] = "Bearer second"
+    configuration.api_key["BearerToken"] = f"{scheme} second"
     found = await login()
     assert (found.token, found.server) == ("second", "https://example")
     assert found.expiration is not None

@@ -80,6 +80,11 @@ def _worker_rules() -> list[dict[str, Any]]:
             "regex": HTTP_PORT_NAME,
         },
         {"source_labels": ["__meta_kubernetes_pod_phase"], "action": "drop", "regex": "Succeeded|Failed"},
+        {
+            "source_labels": ["__meta_kubernetes_pod_annotation_prometheus_io_path"],
+            "regex": "(.+)",
+            "target_label": "__metrics_path__",
+        },
         {"source_labels": ["__meta_kubernetes_namespace"], "target_label": names.LABEL_NAMESPACE},
         {"source_labels": [service], "target_label": names.LABEL_SERVICE},
         {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": names.LABEL_POD},

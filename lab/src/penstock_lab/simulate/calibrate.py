@@ -20,8 +20,8 @@ import numpy as np
 
 from penstock_contract.profile import Profile, load_profile
 from penstock_lab.simulate.compiled import compiled
-from penstock_lab.simulate.engine import CUT, work
 from penstock_lab.simulate.queues import append
+from penstock_lab.simulate.replica import CUT, work
 from penstock_lab.simulate.state import Arrays, Limits, Requests, arrays, open_slot
 
 SAMPLE: Final = "aic_silicon_sample.csv.gz"

@@ -2,17 +2,23 @@
 
 They allocate nothing and only look into arrays that the caller holds, so that counting references to them is of no
 use; it took nine tenths of the time. A function that makes an array must not be compiled like this.
+
+The cache of a function is good for as long as its own file is unchanged; what it calls from other files is compiled
+into it all the same. So whatever is older than the newest file with compiled functions is forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from numba import njit
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _HOW: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
+_ALL_USE = ("compiled.py", "state.py")
 
 
 def compiled(function: _F) -> _F:
@@ -25,3 +31,22 @@ def inlined(function: _F) -> _F:
     """Compile a function into its callers: passing the arrays would cost more than most functions do."""
     made: _F = njit(forceinline=True, **_HOW)(function)
     return made
+
+
+def forget_older(folder: Path) -> int:
+    """Remove the caches in a folder that are older than the newest of its files that is compiled; their number."""
+    using = f"from {__name__} import"
+    changed = [
+        path.stat().st_mtime
+        for path in folder.glob("*.py")
+        if path.name in _ALL_USE or using in path.read_text(encoding="utf-8")
+    ]
+    kept = list((folder / "__pycache__").glob("*.nbi"))
+    older = [path for path in kept if path.stat().st_mtime < max(changed, default=0.0)]
+    for path in older:
+        with suppress(OSError):  # another process was first, or nothing can be written here
+            path.unlink()
+    return len(older)
+
+
+forget_older(Path(__file__).parent)

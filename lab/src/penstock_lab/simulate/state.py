@@ -117,6 +117,8 @@ class Arrays(NamedTuple):
         clock: time up to which a replica is simulated; the start of its next step.
         run_end: end of the decode run that a replica is in, while nothing disturbs it; 0 when it is not known.
         accepts: it may be handed requests.
+        due, least: the engine's tournaments over the replicas: when each has to work on, who has the least work.
+        load, free_at: what the second one compares: work in output tokens, and when the step under way ends.
         iteration: decode iterations; a heap key is the iteration at whose end a request finishes.
         decoding, context, reserved: sequences, their context tokens, and tokens held by prompts in prefill.
         queue, prefill: [slots, 3] head, tail, length.
@@ -145,6 +147,10 @@ class Arrays(NamedTuple):
     clock: Floats
     run_end: Floats
     accepts: npt.NDArray[np.bool_]
+    due: Floats
+    least: Ints
+    load: Floats
+    free_at: Floats
     iteration: Ints
     decoding: Ints
     context: Ints
@@ -165,6 +171,7 @@ class Arrays(NamedTuple):
 def arrays(requests: Requests, limits: Limits, *, slots: int, thresholds: tuple[float, float] = (2.0, 0.05)) -> Arrays:
     """A fleet without any replica, before the first arrival; the thresholds are of TTFT and TPOT in seconds."""
     count, most = len(requests), int(limits.limits[1])
+    leaves = 1 << max(0, slots - 1).bit_length()
     lists = np.full((slots, 3), NOBODY, dtype=np.int64)
     lists[:, 2] = 0
 
@@ -187,6 +194,10 @@ def arrays(requests: Requests, limits: Limits, *, slots: int, thresholds: tuple[
         clock=np.zeros(slots),
         run_end=np.zeros(slots),
         accepts=np.zeros(slots, dtype=np.bool_),
+        due=np.zeros(2 * leaves),
+        least=ints(2 * leaves),
+        load=np.zeros(leaves),
+        free_at=np.zeros(leaves),
         iteration=ints(slots),
         decoding=ints(slots),
         context=ints(slots),

@@ -21,4 +21,12 @@ class ConfigurationError(Exception):
 
 
 class AnswerError(Exception):
-    """Prometheus, or what stands in its place, answered with something else than a result; the message says what."""
+    """Prometheus, or what stands in its place, answered with something else than a result; the message says what.
+
+    Attributes:
+        gone: what answered stands before Prometheus and says that nobody is behind it, or Prometheus that it starts.
+    """
+
+    def __init__(self, message: str, *, gone: bool = False) -> None:
+        super().__init__(message)
+        self.gone = gone

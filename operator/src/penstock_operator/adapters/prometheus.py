@@ -2,7 +2,9 @@
 
 prometheus-api-client is synchronous, has no default timeout, retries reads and raises from three families of
 exceptions. So it runs in a small thread pool of its own, one client per thread, with explicit timeouts and no
-retries; a deadline above it bounds what threads cannot. NaN and infinities are no numbers to act on and are dropped.
+retries; a deadline above it bounds what threads cannot. Bodies are read against a deadline too: a thread that waits
+for one that never ends would be lost. NaN and infinities are no numbers to act on and are dropped. Every reason says
+what to look at, since it ends in conditions and events.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import asyncio
 import base64
 import math
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +23,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
+import urllib3
 from prometheus_api_client import PrometheusConnect
 from urllib3.util.retry import Retry
 
@@ -29,9 +33,14 @@ from penstock_operator.core.ports import Sample, Series, Unavailable
 _THREADS = 4
 _PATIENCE = 4  # a range answer may take so many times longer than an instant one
 _EXCERPT = 120
+_LONGEST_BODY = 64 << 20  # bytes
 _CREDENTIALS = (
     "what it asks for is prometheus.tokenSecretRef, prometheus.basicAuthSecretRef or prometheus.headers of the chart"
 )
+_URL = "prometheus.url of the chart"
+_NO_API = f"is {_URL} that of a query API?"
+_HINTS = {401: f"; {_CREDENTIALS}", 403: f"; {_CREDENTIALS}", 404: f"; {_NO_API}", 405: f"; {_NO_API}"}
+_NOBODY = (502, 503, 504)
 _Answer = TypeVar("_Answer")
 
 
@@ -53,6 +62,16 @@ class Access:
     ca_file: Path | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def bundle(self) -> str | None:
+        """The CA bundle as a path, if there is to be one.
+
+        Raises:
+            AnswerError: the file is not there.
+        """
+        if self.ca_file is not None and not self.ca_file.is_file():
+            raise AnswerError(f"cannot be asked: {self.ca_file} is no file; see prometheus.caConfigMapRef of the chart")
+        return None if self.ca_file is None else str(self.ca_file)
+
     def authorization(self) -> dict[str, str]:
         """All headers of a query.
 
@@ -71,9 +90,10 @@ def _secret(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise AnswerError(f"cannot be asked: {path} cannot be read ({type(error).__name__})") from error
+        text = f"cannot be asked: {path} cannot be read ({type(error).__name__})"
+        raise AnswerError(f"{text}; {_CREDENTIALS}") from error
     if not text or not text.isprintable():
-        raise AnswerError(f"cannot be asked: {path} is empty or holds more than one line")
+        raise AnswerError(f"cannot be asked: {path} is empty or holds more than one line; {_CREDENTIALS}")
     return text
 
 
@@ -116,12 +136,13 @@ class PrometheusSource:
                 f"Prometheus at {self._shown} has a certificate that is not trusted, see prometheus.caConfigMapRef of "
                 f"the chart: {self._harmless(str(error))[-_EXCERPT:]}"
             )
+        except requests.exceptions.ConnectionError:  # ConnectTimeout is one too
+            text = f"Prometheus at {self._shown} cannot be reached: does it run, and is {_URL} right?"
+            return Unavailable(text, gone=True, silent=True)
         except (TimeoutError, requests.exceptions.Timeout):
-            return Unavailable(f"Prometheus at {self._shown} did not answer within {seconds:g} s")
-        except requests.exceptions.ConnectionError:
-            return Unavailable(f"Prometheus at {self._shown} cannot be reached")
+            return self._late(seconds)
         except AnswerError as error:
-            return Unavailable(f"Prometheus at {self._shown} {self._harmless(str(error))}")
+            return Unavailable(f"Prometheus at {self._shown} {self._harmless(str(error))}", gone=error.gone)
         except (
             requests.exceptions.RequestException,
             ValueError,
@@ -130,7 +151,11 @@ class PrometheusSource:
             AttributeError,
             OSError,
         ) as error:
-            return Unavailable(f"Prometheus at {self._shown} gave no usable answer: {type(error).__name__}")
+            return Unavailable(f"Prometheus at {self._shown} gave no usable answer ({type(error).__name__}); {_NO_API}")
+
+    def _late(self, seconds: float) -> Unavailable:
+        text = f"did not answer within {seconds:g} s: see its load, and what stands before it; else mend {_URL}"
+        return Unavailable(f"Prometheus at {self._shown} {text}", silent=True)
 
     def _harmless(self, text: str) -> str:
         """A proxy's page may quote the address that it was asked at."""
@@ -139,7 +164,7 @@ class PrometheusSource:
     def _ask(self, query: str) -> tuple[Sample, ...] | Unavailable:
         result = self._client().custom_query(query, timeout=(2, self._timeout))
         if not isinstance(result, list):
-            return Unavailable(f"Prometheus at {self._shown} answered with something else than a vector")
+            return Unavailable(f"Prometheus at {self._shown} answered with something else than a vector; {_NO_API}")
         samples = (_sample(item) for item in result)
         return tuple(sample for sample in samples if sample is not None)
 
@@ -149,7 +174,7 @@ class PrometheusSource:
         bounds = (datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC))
         result = self._client().custom_query_range(query, *bounds, f"{step:g}", timeout=(2, seconds))
         if not isinstance(result, list):
-            return Unavailable(f"Prometheus at {self._shown} answered with something else than a matrix")
+            return Unavailable(f"Prometheus at {self._shown} answered with something else than a matrix; {_NO_API}")
         return tuple(Series(_labels(item), _points(item["values"])) for item in result if "values" in item)
 
     def _client(self) -> PrometheusConnect:
@@ -159,31 +184,61 @@ class PrometheusSource:
             client = PrometheusConnect(self._url, retry=Retry(total=0, read=False))
             session = client._session  # noqa: SLF001 - the constructor offers neither a CA file nor a look at the answer
             session.hooks["response"].append(_judge)
-            if self._access.ca_file is not None:
-                session.verify = str(self._access.ca_file)
+            session.verify = self._access.bundle() or True
             self._local.client = client
         client.headers = self._access.authorization()
         return client
 
 
-def _judge(response: requests.Response, **_settings: object) -> None:
+def _judge(response: requests.Response, *, timeout: tuple[float, float], **_settings: object) -> None:
     """Look at an answer before it is taken for a result.
 
     Raises:
         AnswerError: it is none.
+        requests.RequestException: it did not come in time, or not to its end.
     """
+    _read(response, seconds=timeout[1])
     if response.is_redirect:  # followed; where it ends is judged
         return
     text = " ".join(response.text[: 4 * _EXCERPT].split())
     page = text.startswith("<")
-    if response.status_code != requests.codes.ok:
+    status = response.status_code
+    if status != requests.codes.ok:
         said = "" if page or not text else f" ({text[:_EXCERPT]})"
-        hint = f"; {_CREDENTIALS}" if response.status_code in (401, 403) else ""
-        raise AnswerError(f"refused the query: HTTP {response.status_code}{said}{hint}")
+        raise AnswerError(f"refused the query: HTTP {status}{said}{_HINTS.get(status, '')}", gone=status in _NOBODY)
     if page:
-        raise AnswerError("answered with a page, not with data: it is no query API, or a login stands before it")
+        raise AnswerError(
+            f"answered with a page, not with data: it is no query API, or a login stands before it; see {_URL}"
+        )
     if not text:
-        raise AnswerError("answered with nothing: is it the URL of a query API?")
+        raise AnswerError(f"answered with nothing; {_NO_API}")
+
+
+def _read(response: requests.Response, *, seconds: float) -> None:
+    """Read the body to its end, or close the connection."""
+    try:
+        body = _body(response, until=time.monotonic() + seconds)
+    except urllib3.exceptions.HTTPError as error:
+        response.close()
+        late = isinstance(error, urllib3.exceptions.ReadTimeoutError)
+        raise (requests.exceptions.ReadTimeout if late else requests.exceptions.ChunkedEncodingError) from error
+    except (requests.exceptions.ReadTimeout, AnswerError):
+        response.close()
+        raise
+    response._content = body  # noqa: SLF001 - requests itself knows no deadline for a body
+    response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001 - the same
+
+
+def _body(response: requests.Response, *, until: float) -> bytes:
+    """The body, against a deadline: the timeout of the socket begins anew with every byte."""
+    body = bytearray()
+    while piece := response.raw.read1(decode_content=True):
+        body += piece
+        if time.monotonic() > until:
+            raise requests.exceptions.ReadTimeout
+        if len(body) > _LONGEST_BODY:
+            raise AnswerError(f"answered with more than {_LONGEST_BODY >> 20} MiB; {_NO_API}")
+    return bytes(body)
 
 
 def _sample(item: Any) -> Sample | None:

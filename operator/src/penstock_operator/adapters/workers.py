@@ -1,14 +1,22 @@
-"""Workers asked directly: how many requests one pod still has. Used for the few pods that drain, not for scaling."""
+"""Workers asked directly: what one pod exports now, without a metrics source between.
+
+Used for the few pods that drain, and for scaling while the metrics source is away. A worker's image is its tenant's: no
+redirect is followed, no page is read beyond a bound or a deadline, and a page that is odd in any place is none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 from penstock_contract import names
+from penstock_operator.core.ports import Sample
 
 _TIMEOUT = aiohttp.ClientTimeout(total=2)
+_LONGEST_PAGE = 4 << 20  # bytes; an engine's page has some hundred thousand
 
 
 class WorkerScraper:
@@ -37,24 +45,51 @@ class WorkerScraper:
             gauges: metric names, for example running and waiting requests.
             path: of its metrics.
         """
+        found = await self.samples(address, gauges, path=path)
+        if found is None or len(found) < len(gauges):
+            return None
+        return sum(sample.value for samples in found.values() for sample in samples)
+
+    async def samples(
+        self, address: str, wanted: Collection[str], *, path: str
+    ) -> Mapping[str, Sequence[Sample]] | None:
+        """The named metrics of one pod, as far as it exports them; None when it gave no usable answer.
+
+        Args:
+            address: IP of the pod.
+            wanted: metric names.
+            path: of its metrics.
+        """
+        host = f"[{address}]" if ":" in address else address
         try:
-            async with self._session.get(f"http://{address}:{names.HTTP_PORT}{path}") as response:
-                if response.status != 200:
-                    return None
-                return sum_of_gauges(await response.text(), gauges)
+            async with self._session.get(f"http://{host}:{names.HTTP_PORT}{path}", allow_redirects=False) as response:
+                page = await _read(response) if response.status == 200 else None
+            return None if page is None else samples_of(page, wanted)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
 
 
-def sum_of_gauges(page: str, gauges: Sequence[str]) -> float | None:
-    """Sum over all series of the named gauges of a metrics page; None when one of them is missing."""
-    found = dict.fromkeys(gauges, 0.0)
-    seen = set()
-    for line in page.splitlines():
-        if line.startswith("#"):
-            continue
-        name = line.partition("{")[0].partition(" ")[0]
-        if name in found:
-            found[name] += float(line.rsplit(" ", 1)[1])
-            seen.add(name)
-    return sum(found.values()) if len(seen) == len(found) else None
+async def _read(response: aiohttp.ClientResponse) -> str | None:
+    page = bytearray()
+    async for chunk in response.content.iter_any():
+        page += chunk
+        if len(page) > _LONGEST_PAGE:
+            return None
+    return page.decode()
+
+
+def samples_of(page: str, wanted: Collection[str]) -> Mapping[str, Sequence[Sample]]:
+    """The named metrics of a page in Prometheus' text format; what is no finite number is not there.
+
+    Only their lines are parsed: the histograms beside them are most of a page.
+
+    Raises:
+        ValueError: one of these lines cannot be read.
+    """
+    lines = [line for line in page.splitlines() if line.partition("{")[0].partition(" ")[0] in wanted]
+    found: dict[str, list[Sample]] = {}
+    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
+        for sample in family.samples:
+            if math.isfinite(sample.value):
+                found.setdefault(sample.name, []).append(Sample(dict(sample.labels), float(sample.value)))
+    return found

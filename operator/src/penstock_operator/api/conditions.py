@@ -113,7 +113,14 @@ class ScalingActiveReason(Reason):
     """Reasons of ScalingActive."""
 
     SIGNALS_FRESH = "SignalsFresh", "Every signal that the decision needs is fresh."
-    METRICS_UNAVAILABLE = "MetricsUnavailable", "The metrics store does not answer; replicas hold."
+    SIGNALS_FROM_PODS = (
+        "SignalsFromPods",
+        "The metrics store is gone; the workers are asked for their metrics themselves.",
+    )
+    METRICS_UNAVAILABLE = (
+        "MetricsUnavailable",
+        "The metrics store gives no usable answer; no replica is removed.",
+    )
     SIGNALS_STALE = "SignalsStale", "A signal is too old to act on; replicas hold."
     SIGNALS_ABSENT = (
         "SignalsAbsent",

@@ -13,24 +13,21 @@ from typing import Any
 from penstock_operator.adapters.prometheus import Access, PrometheusSource, without_credentials
 from penstock_operator.core import scrapes
 from penstock_operator.core.checkup import Level, Result, ok
+from penstock_operator.core.enginemetrics import METRICS
 from penstock_operator.core.ports import Sample, Unavailable
-from penstock_operator.core.scaling.signals import SCRAPE_INTERVAL_QUERY, WINDOW_INTERVALS, by_service
+from penstock_operator.core.scaling.signals import SCRAPE_INTERVAL_QUERY, WINDOW_INTERVALS, by_service, queries
 
 Manifest = dict[str, Any]
 Key = tuple[str, str]
 _W, _G = "penstock_worker_", "penstock_gateway_"
-# What a decision is made of. Counters by reason have no series before the first, so `requests_finished` is not asked.
-NEEDED = tuple(
-    f"{_W}{name}"
-    for name in (
-        "requests_arrived_total",
-        "prompt_tokens_total",
-        "generated_tokens_total",
-        "engine_steps_total",
-        "requests_waiting",
-        "requests_running",
+# What a decision is made of. Counters by reason have no series before the first, so `finished` is not asked.
+_ASKED = ("arrivals", "prompt_tokens", "generated_tokens", "steps", "waiting", "running")
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    engine: tuple(
+        dict.fromkeys(name for kind in _ASKED for one in metrics.kinds.get(kind, ())[:1] for name in one.series())
     )
-)
+    for engine, metrics in METRICS.items()
+}
 _BY = "by (namespace, inferenceservice)"
 _RENAMED = f'count({_G}requests_arrived_total{{exported_inferenceservice!=""}})'
 _UNCLAIMED = f"count {_BY} ({_W}requests_waiting) unless count {_BY} (up)"
@@ -108,17 +105,19 @@ class Questions:
     async def all(self) -> list[Result]:
         """Ask them."""
         found: list[Result] = []
-        ours = [key for key, engine in self._engines().items() if engine == "Penstock"]
         interval = await self._ask(SCRAPE_INTERVAL_QUERY)
         seconds = max(0.1, interval[0].value) if interval else None
-        if interval is not None and any(self._expected.ready.get(key) for key in ours):
+        if interval is not None and any(self._expected.ready.get(key) for key in self._engines()):
             found.append(scrapes.interval(seconds))
         window = WINDOW_INTERVALS * (seconds or _USUAL_INTERVAL_SECONDS)
-        found += await self._workers(ours, window)
+        for engine in dict.fromkeys(self._engines().values()):
+            found += await self._workers(engine, window)
         found += [
-            scrapes.foreign(_key(service), engine, scaled="scaling" in service["spec"])
+            scrapes.unmodelled(_key(service), engine)
             for service in self._expected.services
-            if (engine := self._engines()[_key(service)]) != "Penstock"
+            if _learns(service)
+            and (engine := self._engines()[_key(service)]) in METRICS
+            and "steps" not in METRICS[engine].kinds
         ]
         found += await self._gateways(window)
         found += await self._labels()
@@ -141,20 +140,20 @@ class Questions:
         answer = await self._ask(query)
         return None if answer is None else _values(answer)
 
-    async def _workers(self, keys: Sequence[Key], window: float) -> list[Result]:
-        if not keys:
-            return []
-        present = await asyncio.gather(*(self._by_service(f"count {_BY} ({name})") for name in NEEDED))
-        age = await self._by_service(f"time() - max {_BY} (timestamp({NEEDED[-2]}))")
-        fresh = await self._by_service(f"count {_BY} (time() - timestamp({NEEDED[-2]}) < {window:.0f})")
+    async def _workers(self, engine: str, window: float) -> list[Result]:
+        """Of the services of one engine."""
+        keys, needed = [key for key, one in self._engines().items() if one == engine], NEEDED.get(engine, ())
+        present = await asyncio.gather(*(self._by_service(f"count {_BY} ({name})") for name in needed))
+        texts = queries(window)
+        age, fresh = await self._by_service(texts["age"]), await self._by_service(texts["reporting"])
         known = age is not None and fresh is not None and None not in present
         found = []
         for key in keys:
-            missing = [n for n, one in zip(NEEDED, present, strict=True) if one is not None and key not in one]
+            missing = [n for n, one in zip(needed, present, strict=True) if one is not None and key not in one]
             ready = self._expected.ready.get(key, 0)
             seen = scrapes.Series(ready, tuple(missing), int((fresh or {}).get(key, 0)), (age or {}).get(key))
             if known or missing or not ready:
-                found.append(scrapes.series(key, seen, window_seconds=window))
+                found.append(scrapes.series(key, seen, window_seconds=window, engine=engine))
         return found
 
     async def _gateways(self, window: float) -> list[Result]:
@@ -186,6 +185,12 @@ class Questions:
         )
         known = renamed is not None and unclaimed is not None and doubled is not None
         return [one for one in found if known or one.level is not Level.OK]
+
+
+def _learns(service: Manifest) -> bool:
+    """Whether what its replicas carry has to be learned."""
+    scaling = service["spec"].get("scaling")
+    return scaling is not None and "tokensPerSecond" not in (scaling.get("targets") or {})
 
 
 def _judged_at_the_door(service: Manifest) -> bool:

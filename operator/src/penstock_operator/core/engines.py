@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock_contract import names
+from penstock_operator.core.enginemetrics import METRICS
 from penstock_operator.core.errors import EngineNotSupportedError
 
 if TYPE_CHECKING:
     from penstock_operator.api import InferenceServiceSpec
 
 MODEL_MOUNT = "/penstock/model"
+METRICS_PATH = "prometheus.io/path"  # annotation that scrape configurations commonly heed
+_TENSORRT_LLM_CONFIG = "/tmp/penstock-llm.yaml"  # noqa: S108 - an emptyDir, the root is read-only
+_TENSORRT_LLM_METRICS = ("return_perf_metrics: true", "enable_iter_perf_stats: true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,7 @@ class Engine:
         ready_path: answers 200 once the model can serve.
         downloads: fetches a Hugging Face repository by itself.
         admin_port: has a second port with the mutating endpoints.
-        work: gauges whose sum is the number of requests that a worker still has.
-        metrics_path: where its metrics are.
+        metrics_path: where its metrics are; what they are called is in `enginemetrics`.
         finishes: on SIGTERM it finishes what it has; others abort it, so their preStop hook has to wait.
         tensor_parallel: can spread over several accelerators.
     """
@@ -65,9 +68,13 @@ class Engine:
     downloads: bool = True
     admin_port: bool = False
     tensor_parallel: bool = True
-    work: tuple[str, ...] = ()
     metrics_path: str = "/metrics"
     finishes: bool = False
+
+    @property
+    def work(self) -> tuple[str, ...]:
+        """Gauges whose sum is the number of requests that a worker still has."""
+        return METRICS[self.name].work
 
 
 def _flag(name: str, value: object | None) -> list[str]:
@@ -126,13 +133,19 @@ def _tgi(options: ServeOptions) -> list[str]:
 
 
 def _tensorrt_llm(options: ServeOptions) -> list[str]:
+    """Its metrics are off unless a file says otherwise; a `--config` of the user comes later and wins."""
     return [
+        "sh",
+        "-c",
+        f"printf '%s\\n' {' '.join(map(repr, _TENSORRT_LLM_METRICS))} > {_TENSORRT_LLM_CONFIG} && exec \"$@\"",
+        "trtllm-serve",
         "trtllm-serve",
         "serve",
         options.model,
         "--host=0.0.0.0",
         f"--port={names.HTTP_PORT}",
         f"--tp_size={options.tensor_parallel}",
+        f"--extra_llm_api_options={_TENSORRT_LLM_CONFIG}",
         *_flag("--revision", options.revision),
         *_flag("--max_seq_len", options.max_model_len),
     ]
@@ -148,18 +161,12 @@ ENGINES: dict[str, Engine] = {
             downloads=False,
             admin_port=True,
             tensor_parallel=False,
-            work=("penstock_worker_requests_running", "penstock_worker_requests_waiting"),
             finishes=True,
         ),
-        Engine("VLLM", _vllm, work=("vllm:num_requests_running", "vllm:num_requests_waiting")),
-        Engine("SGLang", _sglang, work=("sglang:num_running_reqs", "sglang:num_queue_reqs")),
-        Engine("TGI", _tgi, work=("tgi_batch_current_size", "tgi_queue_size")),
-        Engine(
-            "TensorRTLLM",
-            _tensorrt_llm,
-            work=("trtllm_num_requests_running", "trtllm_num_requests_waiting"),
-            metrics_path="/prometheus/metrics",
-        ),
+        Engine("VLLM", _vllm),
+        Engine("SGLang", _sglang),
+        Engine("TGI", _tgi),
+        Engine("TensorRTLLM", _tensorrt_llm, metrics_path="/prometheus/metrics"),
     )
 }
 

@@ -101,8 +101,22 @@ def from_view(key: Key, view: View, *, replicas: int, ready: int) -> Observation
         running=running,
         reporting=reporting(view, key),
         work=step_rates(view, key),
+        kv_use=signal(view, "kv_use", key),
         source_error=view.error,
     )
+
+
+def standing_in(seen: Observation, *, why: str, trusted: bool) -> Observation:
+    """The observation of signals that the workers gave themselves.
+
+    Args:
+        seen: with these signals.
+        why: what keeps the metrics source from giving them.
+        trusted: they may remove replicas. Else they only add: who reports is not known then.
+    """
+    if trusted:
+        return replace(seen, stand_in=why)
+    return replace(seen, source_error=why, reporting=Signal(SignalState.ABSENT, detail=why))
 
 
 def at_the_door(seen: Observation, door: Door) -> Observation:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock_contract import names
 from penstock_operator.core import naming
-from penstock_operator.core.engines import ENGINES, MODEL_MOUNT, Engine, serve_options
+from penstock_operator.core.engines import ENGINES, METRICS_PATH, MODEL_MOUNT, Engine, serve_options
 
 if TYPE_CHECKING:
     from penstock_operator.api import InferenceServiceSpec
@@ -61,7 +61,12 @@ def pod_template(service: str, spec: InferenceServiceSpec, *, default_images: Ma
         "nodeSelector": dict((scheduling.node_selector if scheduling else None) or {}),
     }
     pod |= {key: value for key, value in optional.items() if value}
-    return {"metadata": {"labels": naming.labels(service)}, "spec": pod}
+    return {"metadata": {"labels": naming.labels(service)} | _scraped_at(ENGINES[runtime.engine]), "spec": pod}
+
+
+def _scraped_at(engine: Engine) -> Manifest:
+    """Where Prometheus' job finds the metrics of an engine that has them in an unusual place."""
+    return {} if engine.metrics_path == "/metrics" else {"annotations": {METRICS_PATH: engine.metrics_path}}
 
 
 def _container(service: str, spec: InferenceServiceSpec, default_images: Mapping[str, str]) -> Manifest:

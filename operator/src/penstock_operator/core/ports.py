@@ -24,9 +24,17 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """A query that got no usable answer. Not an empty answer: that is an empty tuple of samples."""
+    """A query that got no usable answer. Not an empty answer: that is an empty tuple of samples.
+
+    Attributes:
+        reason: what is wrong and what to look at, for people.
+        gone: nobody is there. Not so when something answers wrongly or late: that may be the wrong thing to ask.
+        silent: no answer came at all, so the next question would only wait as long.
+    """
 
     reason: str
+    gone: bool = False
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ def _scaling_active(policy: Policy, decision: Decision, seen: Observation) -> Ve
     # A message stands as long as its reason, so it says what is true of the reason, whatever else is known.
     allowed = "no fewer replicas, and more only as far as the load is known"
     if seen.source_error is not None:
-        return Verdict(kind, "False", "MetricsUnavailable", f"{allowed}: {seen.source_error}")
+        return Verdict(kind, "False", "MetricsUnavailable", f"{allowed}: {seen.source_error}", follows=True)
     states = {signal.state for signal in seen.signals().values()}
     bad = {name: signal for name, signal in seen.signals().items() if not signal.fresh}
     text = ", ".join(f"{name} {signal.state.lower()}" for name, signal in bad.items())
@@ -89,8 +89,11 @@ def _scaling_active(policy: Policy, decision: Decision, seen: Observation) -> Ve
         return Verdict(kind, "False", "SignalsAbsent", f"{allowed}: {text}")
     if states != {SignalState.FRESH}:
         return Verdict(kind, "False", "SignalsStale", f"{allowed}: {text}")
-    if policy.mode is Mode.ADVISE:
+    if policy.mode is Mode.ADVISE and seen.stand_in is None:
         return Verdict(kind, "False", "Advise", "spec.scaling.mode is Advise: decisions are computed, not carried out")
+    if seen.stand_in is not None:
+        text = f"the workers are asked for their metrics themselves: {seen.stand_in}"
+        return Verdict(kind, "True", "SignalsFromPods", text, follows=True)
     return Verdict(kind, "True", "SignalsFresh", "all signals are fresh")
 
 

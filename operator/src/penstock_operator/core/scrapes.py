@@ -43,15 +43,20 @@ def interval(seconds: float | None) -> Result:
     return ok("scrape", f"workers are scraped every {seconds:.1f} s")
 
 
-def series(key: Key, found: Series, *, window_seconds: float) -> Result:
-    """What the metrics source has of one service."""
+def series(key: Key, found: Series, *, window_seconds: float, engine: str = "Penstock") -> Result:
+    """What the metrics source has of one service. Other engines may have no series before their first request."""
     name, check = "/".join(key), "series"
     if not found.ready:
         return ok(check, f"{name}: no ready replica, so nothing is to be scraped")
     selector = f"{names.SERVICE}={key[1]}"
     if found.missing:
         fix = f"see Prometheus' targets for pods with {selector}: the job must set namespace, inferenceservice and pod"
-        return Result(Level.FAIL, check, f"{name}: no series of {', '.join(found.missing)}", fix)
+        text = f"{name}: no series of {', '.join(found.missing)}"
+        if engine == "Penstock":
+            return Result(Level.FAIL, check, text, fix)
+        return Result(
+            Level.WARN, check, text, f"send it a request, {engine} may have none before its first; then {fix}"
+        )
     if found.age_seconds is None or found.age_seconds > window_seconds:
         age = "unknown" if found.age_seconds is None else f"{found.age_seconds:.0f} s"
         text = f"{name}: the newest sample is too old ({age})"
@@ -62,12 +67,10 @@ def series(key: Key, found: Series, *, window_seconds: float) -> Result:
     return ok(check, f"{name}: all there, {found.age_seconds:.1f} s old, {found.reporting} of {found.ready} pods")
 
 
-def foreign(key: Key, engine: str, *, scaled: bool) -> Result:
-    """A service of an engine whose metrics have other names."""
-    text = f"{'/'.join(key)}: the metrics of {engine} are not read for scaling yet"
-    if not scaled:
-        return ok("series", f"{text}; its count is fixed")
-    return Result(Level.WARN, "series", text, "fix its count with spec.replicas, or watch what the gateways tell")
+def unmodelled(key: Key, engine: str) -> Result:
+    """An autoscaled service of an engine whose metrics tell nothing of single steps."""
+    text = f"{'/'.join(key)}: {engine} tells nothing of its steps, so what a replica carries is seen in queues only"
+    return Result(Level.WARN, "series", text, "set spec.scaling.targets.tokensPerSecond, from a measurement")
 
 
 def unanswered(reasons: Sequence[str], *, theirs: bool) -> Result:

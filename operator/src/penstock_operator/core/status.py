@@ -26,12 +26,14 @@ class Verdict:
         status: True, False or Unknown.
         reason: stable reason of `api.conditions`.
         message: for people; names the field and the fix where there is one.
+        follows: the message is kept up to date while the reason stands.
     """
 
     type: str
     status: ConditionStatus
     reason: str
     message: str
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def timed(verdicts: Sequence[Verdict], previous: Sequence[Manifest], *, generati
     """Conditions with times: unchanged ones keep theirs.
 
     The message stays as long as status, reason and generation stand, since the numbers and names in it (the last line
-    of a crash, the nodes that had no room) change more often than what it says.
+    of a crash, the nodes that had no room) change more often than what it says; unless the verdict says otherwise.
 
     Args:
         verdicts: what is true now.
@@ -69,7 +71,7 @@ def timed(verdicts: Sequence[Verdict], previous: Sequence[Manifest], *, generati
                 "type": verdict.type,
                 "status": verdict.status,
                 "reason": verdict.reason,
-                "message": old.get("message", "") if stands else verdict.message[:1024],
+                "message": old.get("message", "") if stands and not verdict.follows else verdict.message[:1024],
                 "observedGeneration": generation,
                 "lastTransitionTime": now if flipped else old.get("lastTransitionTime", now),
             }

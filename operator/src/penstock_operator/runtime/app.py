@@ -32,6 +32,7 @@ from penstock_operator.runtime.measure import Measure
 from penstock_operator.runtime.metrics import Metrics
 from penstock_operator.runtime.queue import WorkQueue
 from penstock_operator.runtime.reconciler import Reconciler
+from penstock_operator.runtime.rounds import Rounds
 from penstock_operator.runtime.settings import Settings
 from penstock_operator.runtime.statepage import StatePage
 
@@ -87,6 +88,7 @@ class App:
             gateways=gateways,
             gateway_namespace=settings.gateway_namespace,
             ledger=ledger,
+            rounds=Rounds(self.cache, workers, self.metrics, clock=wall_clock),
         )
         self._synced = False
         self._tick_at = time.monotonic()

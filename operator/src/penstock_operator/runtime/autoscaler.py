@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,8 @@ from penstock_operator.core import naming, pods
 from penstock_operator.core.desired import Owner
 from penstock_operator.core.drift import covers
 from penstock_operator.core.handover import autoscaler_owns_replicas
-from penstock_operator.core.observe import observe
-from penstock_operator.core.ports import Kube
+from penstock_operator.core.ports import Kube, Unavailable
 from penstock_operator.core.scaling import Decision, Memory, Observation, decide
-from penstock_operator.core.scaling.signals import View
 from penstock_operator.core.scalingstatus import (
     decision_status,
     manual_verdicts,
@@ -38,12 +36,14 @@ from penstock_operator.core.status import timed
 from penstock_operator.runtime.actuator import Actuator
 from penstock_operator.runtime.cache import GATEWAYS, Cache, Key
 from penstock_operator.runtime.events import condition_events
-from penstock_operator.runtime.gateways import Doors, Gateways
+from penstock_operator.runtime.gateways import Gateways
 from penstock_operator.runtime.ledger import Finding, Ledger
 from penstock_operator.runtime.lessons import Lessons
-from penstock_operator.runtime.measure import Measure, attainment
+from penstock_operator.runtime.lookout import Lookout, Sight
+from penstock_operator.runtime.measure import Buckets, Measure, Verdicts, attainment
 from penstock_operator.runtime.metrics import Metrics
 from penstock_operator.runtime.remembrance import Remembrance
+from penstock_operator.runtime.rounds import Rounds
 from penstock_operator.runtime.terms import Promise, Terms, terms_of
 
 Manifest = dict[str, Any]
@@ -68,14 +68,6 @@ class _Outcome:
     decision: Decision | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What one tick sees: Prometheus' answers and the gateways'."""
-
-    view: View
-    doors: Doors
-
-
 class Autoscaler:
     """Decides for every service of a cache."""
 
@@ -92,6 +84,7 @@ class Autoscaler:
         gateways: Gateways,
         gateway_namespace: str | None = None,
         ledger: Ledger | None = None,
+        rounds: Rounds | None = None,
     ) -> None:
         self._kube = kube
         self._cache = cache
@@ -100,7 +93,7 @@ class Autoscaler:
         self._ledger = ledger or Ledger(metrics)
         self._clock = clock
         self._actuator = actuator
-        self._gateways = gateways
+        self._lookout = Lookout(measure, gateways, metrics, rounds)
         self._gateway_namespace = gateway_namespace
         self._slots = asyncio.Semaphore(concurrency)
         self._memory: dict[str, Memory] = {}
@@ -117,19 +110,19 @@ class Autoscaler:
         """One pass over all services; never raises for what one service or the metrics source does."""
         now = self._clock()
         gateway_pods = [pod for pod in self._cache.pods(GATEWAYS) if self._trusts(pod)]
-        view, doors = await asyncio.gather(self._measure.view(now), self._gateways.read(gateway_pods, now))
-        services = [(key, terms) for key in self._cache.keys(names.KIND) if (terms := self._agreed(key)) is not None]
-        self._memory |= await self._remembrance.once(services, gateways=doors.asked, now=now)
+        sight = await self._lookout.look(self._services(), gateway_pods, now)
+        services = self._services()  # some came, went or were edited meanwhile
+        self._memory |= await self._remembrance.once(services, gateways=sight.doors.asked, now=now)
         new = any(terms.promise not in self._attainment for _, terms in services)
         if new or now - self._sla_at >= _SLA_PERIOD_SECONDS:
-            await self._measure_sla(services, now)
+            await self._measure_sla(services, now, answered=sight.error is None)
             self._sla_at = now
         elapsed = 0.0 if self._tick_at is None else min(_LONGEST_GAP_SECONDS, max(0.0, now - self._tick_at))
         self._tick_at = now
-        self._ledger.tick(now, source_error=view.error)
+        self._ledger.tick(now, source_error=sight.error)
         due = []
         async for key, terms in _in_slices(services):
-            outcome = self._outcome(key, terms, Sight(view, doors), now)
+            outcome = self._outcome(key, terms, sight, now)
             if outcome is not None:
                 self._ledger.account(key, self._finding(outcome, now), elapsed=elapsed)
                 if self._settled.get(key) != outcome.basis:
@@ -150,6 +143,9 @@ class Autoscaler:
         for known in (self._failing, self._terms, self._settled):
             known.pop(key, None)
         self._ledger.forget(key)
+
+    def _services(self) -> list[tuple[Key, Terms]]:
+        return [(key, terms) for key in self._cache.keys(names.KIND) if (terms := self._agreed(key)) is not None]
 
     def _agreed(self, key: Key) -> Terms | None:
         """The terms of a service; None when its spec cannot be read."""
@@ -187,17 +183,10 @@ class Autoscaler:
         basis: tuple[object, ...] = (raw, deployment, workers, terms, self._attainment.get(terms.promise))
         if terms.policy is None:
             return _Outcome(key, terms, raw, deployment, workers, basis)
-        seen = observe(
-            key,
-            deployment=deployment,
-            pods=workers,
-            view=sight.view,
-            door=sight.doors.of(key),
-            startup_timeout_seconds=terms.service.spec.runtime.startup_timeout_seconds,
-        )
+        seen = sight.of(key, terms, deployment=deployment, pods=workers)
         decision, self._memory[uid] = decide(terms.policy, seen, self._memory.get(uid, Memory()), now)
         states = {name: signal.state for name, signal in seen.signals().items()}
-        basis = (*basis, decision, states, seen.source_error)
+        basis = (*basis, decision, states, seen.source_error, seen.stand_in)
         return _Outcome(key, terms, raw, deployment, workers, basis, seen, decision)
 
     async def _carry_out(self, outcome: _Outcome, now: float) -> None:
@@ -263,9 +252,13 @@ class Autoscaler:
         same_count = live.get("desiredReplicas") == outcome.decision.replicas
         return decision_status(outcome.decision, outcome.seen, live.get("decision") if same_count else None, now=now)
 
-    async def _measure_sla(self, services: list[tuple[Key, Terms]], now: float) -> None:
+    async def _measure_sla(self, services: list[tuple[Key, Terms]], now: float, *, answered: bool) -> None:
+        """Measure all objectives; a source that has just given nothing is not asked, which could take a whole tick."""
         wanted = [(one.metric, terms.window_seconds) for _, terms in services for one in terms.objectives]
-        histograms, judged = await asyncio.gather(self._measure.histograms(wanted), self._measure.judged(wanted))
+        histograms: Mapping[tuple[str, int], Buckets | Unavailable] = {}
+        judged: Mapping[int, Verdicts | Unavailable] = {}
+        if answered:
+            histograms, judged = await asyncio.gather(self._measure.histograms(wanted), self._measure.judged(wanted))
         found: dict[Promise, list[Attainment] | None] = {}
         async for key, terms in _in_slices(services):
             counts = judged if terms.counted_alike(now) else {}

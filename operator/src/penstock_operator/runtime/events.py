@@ -11,6 +11,8 @@ from penstock_contract import names
 Manifest = dict[str, Any]
 # What the spec asks for, or what is so before the first Deployment: no reason to warn.
 _WANTED = ("ManualReplicas", "Paused", "Advise", "ScaledToZero", "NoWorkload")
+# Carried on with, and still to be mended.
+_MAKESHIFT = ("SignalsFromPods",)
 
 
 def event(resource: Manifest, *, kind: Literal["Normal", "Warning"], reason: str, message: str, now: float) -> Manifest:
@@ -58,7 +60,7 @@ def condition_events(resource: Manifest, old: list[Manifest], new: list[Manifest
         if before and (before.get("status"), before.get("reason")) == (item["status"], item["reason"]):
             continue
         bad = (item["status"] == "True") is (item["type"] == "ScalingLimited") and item["status"] != "Unknown"
-        bad = bad and item["reason"] not in _WANTED
+        bad = (bad and item["reason"] not in _WANTED) or item["reason"] in _MAKESHIFT
         if item["type"] == "Ready" or (before is None and not bad):
             continue  # Ready only repeats the condition behind it
         kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"

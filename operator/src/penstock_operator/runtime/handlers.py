@@ -75,12 +75,13 @@ def registry(
 def _login(configuration: Configuration) -> Callable[..., Awaitable[kopf.ConnectionInfo]]:
     async def login(**_: Any) -> kopf.ConnectionInfo:
         authorization = await configuration.get_api_key_with_prefix("BearerToken") or ""
+        token = authorization.rpartition(" ")[2]  # after `bearer` in a pod, `Bearer` from a kubeconfig
         return kopf.ConnectionInfo(
             server=configuration.host,
             ca_path=configuration.ssl_ca_cert,
             insecure=not configuration.verify_ssl,
-            scheme="Bearer" if authorization else None,
-            token=authorization.removeprefix("Bearer ") or None,
+            scheme="Bearer" if token else None,
+            token=token or None,
             certificate_path=configuration.cert_file,
             private_key_path=configuration.key_file,
             expiration=datetime.now(UTC) + _CREDENTIALS_LIFETIME,

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from penstock_operator.core import enginequeries
 from penstock_operator.core.ports import MetricsSource, Unavailable
 from penstock_operator.core.scaling.signals import Key, by_service
-from penstock_operator.runtime.measure import AT_THE_DOOR, HISTOGRAMS, Measure
+from penstock_operator.runtime.measure import AT_THE_DOOR, Measure
 
 PERIOD_SECONDS = 10.0
 PERCENTILE = 95
@@ -58,9 +59,8 @@ class Latencies:
 
 def _quantile(metric: str, window_seconds: float) -> str:
     """PromQL; a comparison drops the NaN of services without traffic already at the source."""
-    parts = [
-        f"histogram_quantile({PERCENTILE / 100}, sum by (namespace, inferenceservice, le) "
-        f"(rate({table[metric]}_bucket[{max(1, round(window_seconds))}s]))) >= 0"
-        for table in (AT_THE_DOOR, HISTOGRAMS)
-    ]
+    window = f"{max(1, round(window_seconds))}s"
+    gateways = f"sum by (namespace, inferenceservice, le) (rate({AT_THE_DOOR[metric]}_bucket[{window}]))"
+    workers = enginequeries.buckets(metric, "rate").format(window=window)
+    parts = [f"histogram_quantile({PERCENTILE / 100}, {buckets}) >= 0" for buckets in (gateways, workers)]
     return " or ".join(f"({part})" for part in parts)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from penstock_operator.core import enginequeries
+from penstock_operator.core.enginemetrics import PENSTOCK
 from penstock_operator.core.ports import MetricsSource, Sample, Unavailable
 from penstock_operator.core.recall import Past, points_by_service
 from penstock_operator.core.scaling.signals import (
@@ -30,18 +32,17 @@ from penstock_operator.core.sla import Attainment, Objective, fraction_within, q
 _DEFAULT_INTERVAL_SECONDS = 15.0
 MOST_WINDOWS = 6
 _IN_TURN = 2  # of these, for the windows that are not among the most common
-HISTOGRAMS: Mapping[str, str] = {
-    "TTFT": "penstock_worker_time_to_first_token_seconds",
-    "TPOT": "penstock_worker_time_per_output_token_seconds",
-    "ITL": "penstock_worker_inter_token_latency_seconds",
-    "QueueWait": "penstock_worker_queue_wait_seconds",
-    "E2E": "penstock_worker_e2e_seconds",
-}
+HISTOGRAMS: Mapping[str, str] = {metric: names[0] for metric, names in PENSTOCK.histograms.items()}
 AT_THE_DOOR: Mapping[str, str] = {
     "TTFT": "penstock_gateway_time_to_first_token_seconds",
     "TPOT": "penstock_gateway_time_per_output_token_seconds",
     "QueueWait": "penstock_gateway_queue_wait_seconds",
     "E2E": "penstock_gateway_e2e_seconds",
+}
+OF_WORKERS: Mapping[str, str] = {metric: enginequeries.buckets(metric, "increase") for metric in HISTOGRAMS}
+OF_GATEWAYS: Mapping[str, str] = {
+    metric: f"sum by (namespace, inferenceservice, le) (increase({name}_bucket[{{window}}]))"
+    for metric, name in AT_THE_DOOR.items()
 }
 Buckets = Mapping[Key, Mapping[float, float]]
 Verdicts = Mapping[Key, Mapping[tuple[str, float], tuple[float, float]]]
@@ -88,11 +89,15 @@ class Measure:
         return WINDOW_INTERVALS * self._interval
 
     async def view(self, now: float) -> View:
-        """Answers for all services."""
-        await self._discover_interval()
+        """Answers for all services; where the first question found nobody, or took too long, the others are spared."""
+        failure = await self._discover_interval()
         window = self.window_seconds
         texts = queries(window)
-        answers = await asyncio.gather(*(self._source.instant(text) for text in texts.values()))
+        answers: Sequence[tuple[Sample, ...] | Unavailable]
+        if failure is not None and failure.silent:
+            answers = [failure] * len(texts)
+        else:
+            answers = await asyncio.gather(*(self._source.instant(text) for text in texts.values()))
         return View(
             answers={kind: by_service(answer) for kind, answer in zip(texts, answers, strict=True)},
             now=now,
@@ -120,12 +125,15 @@ class Measure:
         grid = tuple(start + number * step for number in range(round((end - start) / step) + 1))
         return Past(answers=answers, grid=grid, window_seconds=window)
 
-    async def _discover_interval(self) -> None:
+    async def _discover_interval(self) -> Unavailable | None:
         answer = await self._source.instant(SCRAPE_INTERVAL_QUERY)
-        if isinstance(answer, Unavailable) or not answer:
-            return
+        if isinstance(answer, Unavailable):
+            return answer
+        if not answer:
+            return None
         # A target younger than a minute counts too few scrapes, so only ever believe the shortest interval of late.
         self._interval = min(self._interval * 1.1, max(0.5, answer[0].value))
+        return None
 
     async def histograms(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Buckets | Unavailable]:
         """Cumulative buckets by (objective metric, window in seconds), for all services.
@@ -136,12 +144,13 @@ class Measure:
         every = list(wanted)
         windows = self._of_histograms.due(window for _, window in every)
         pairs = sorted({pair for pair in every if pair[1] in windows})
-        asked = [(pair, table[pair[0]]) for table in (HISTOGRAMS, AT_THE_DOOR) for pair in pairs if pair[0] in table]
-        texts = [
-            f"sum by (namespace, inferenceservice, le) (increase({name}_bucket[{window}s]))"
-            for (_, window), name in asked
+        asked = [
+            (pair, text.format(window=f"{pair[1]}s"))
+            for table in (OF_WORKERS, OF_GATEWAYS)
+            for pair in pairs
+            if (text := table.get(pair[0]))
         ]
-        answers = await asyncio.gather(*(self._source.instant(text) for text in texts))
+        answers = await asyncio.gather(*(self._source.instant(text) for _, text in asked))
         found: dict[tuple[str, int], Buckets | Unavailable] = {}
         for (pair, _), answer in zip(asked, answers, strict=True):
             found[pair] = _merged(found.get(pair), _buckets(answer))

@@ -198,7 +198,7 @@ def _penstock(case: Case) -> Policy:
         allowed=1.0 - case.objectives.attainment,
         max_sequences=case.profile.max_num_seqs,
     )
-    return Penstock(terms, allowed=1.0 - case.objectives.attainment)
+    return Penstock(terms)
 
 
 @dataclass(frozen=True, slots=True)

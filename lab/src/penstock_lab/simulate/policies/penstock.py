@@ -15,12 +15,11 @@ class Penstock:
 
     name = "penstock"
 
-    def __init__(self, policy: Policy, *, allowed: float = 0.01, period_seconds: float = 5.0) -> None:
+    def __init__(self, policy: Policy, *, period_seconds: float = 5.0) -> None:
         self.period_seconds = period_seconds
         self.policy = policy
         self.memory = Memory()
         self.decision: Decision | None = None
-        self._allowed = allowed
         self._door: tuple[float, Door] | None = None
 
     def desired(self, glance: Glance) -> int:
@@ -28,18 +27,18 @@ class Penstock:
         before, self._door = self._door, (glance.now, glance.door)
         seen = replace(observation(glance), startup_seconds=glance.startup_seconds, starting_ages=glance.starting_ages)
         if before is not None and glance.now > before[0]:
-            seen = _since(seen, before[1], glance.door, seconds=glance.now - before[0], allowed=self._allowed)
+            seen = _since(seen, before[1], glance.door, seconds=glance.now - before[0], allowed=self.policy.allowed)
         self.decision, self.memory = decide(self.policy, seen, self.memory, glance.now)
         return self.decision.replicas
 
 
-def _since(seen: Observation, before: Door, now: Door, *, seconds: float, allowed: float) -> Observation:
+def _since(seen: Observation, before: Door, now: Door, *, seconds: float, allowed: float | None) -> Observation:
     """With what the gateways counted since the last tick, per second."""
     if not (before.answered and now.answered):
         return seen
     return replace(
         seen,
-        missed=_missed(before, now, seconds=seconds, allowed=allowed),
+        missed=() if allowed is None else _missed(before, now, seconds=seconds, allowed=allowed),
         prompt_lengths=tuple(
             (count - old) / seconds for count, old in zip(now.prompt_lengths, before.prompt_lengths, strict=False)
         ),

@@ -9,27 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from penstock_operator.core import enginequeries
+from penstock_operator.core.enginemetrics import KINDS
 from penstock_operator.core.ports import Sample, Unavailable
 from penstock_operator.core.scaling.stepfit import StepRates
 from penstock_operator.core.scaling.types import Signal, SignalState
 
 Key = tuple[str, str]
 _BY = "by (namespace, inferenceservice)"
-_W = "penstock_worker_"
 
-QUERIES: Mapping[str, str] = {
-    "arrivals": f"sum {_BY} (rate({_W}requests_arrived_total[{{window}}]))",
-    "prompt_tokens": f"sum {_BY} (rate({_W}prompt_tokens_total[{{window}}]))",
-    "generated_tokens": f"sum {_BY} (rate({_W}generated_tokens_total[{{window}}]))",
-    "steps": f"sum {_BY} (rate({_W}engine_steps_total[{{window}}]))",
-    "step_seconds": f"sum {_BY} (rate({_W}engine_step_seconds_total[{{window}}]))",
-    "decode_sequences": f"sum {_BY} (rate({_W}decode_sequence_steps_total[{{window}}]))",
-    "prefill_tokens": f"sum {_BY} (rate({_W}prefill_tokens_computed_total[{{window}}]))",
-    "finished": f"sum {_BY} (rate({_W}requests_finished_total[{{window}}]))",
-    "waiting": f"sum {_BY} ({_W}requests_waiting)",
-    "running": f"sum {_BY} ({_W}requests_running)",
-    "age": f"time() - max {_BY} (timestamp({_W}requests_waiting))",
-    "reporting": f"count {_BY} (time() - timestamp({_W}requests_waiting) < {{stale}})",
+QUERIES: Mapping[str, str] = {kind: enginequeries.of_kind(kind) for kind in KINDS} | {
+    "age": enginequeries.age(),
+    "reporting": enginequeries.reporting(),
 }
 # What the gateways counted, for the past: now they are asked themselves.
 _G = "penstock_gateway_"
@@ -65,11 +56,17 @@ class View:
         failures = [answer.reason for answer in self.answers.values() if isinstance(answer, Unavailable)]
         return failures[0] if failures and len(failures) == len(self.answers) else None
 
+    @property
+    def gone(self) -> bool:
+        """True when nobody answered any query, not even wrongly or late."""
+        return all(isinstance(answer, Unavailable) and answer.gone for answer in self.answers.values())
+
 
 def queries(window_seconds: float, texts: Mapping[str, str] = QUERIES) -> dict[str, str]:
     """PromQL by kind for a rate window."""
-    window = f"{max(1, round(window_seconds))}s"
-    return {kind: text.format(window=window, stale=f"{window_seconds:.0f}") for kind, text in texts.items()}
+    seconds = max(1, round(window_seconds))
+    parts = {"window": f"{seconds}s", "seconds": seconds, "stale": f"{window_seconds:.0f}"}
+    return {kind: text.format(**parts) for kind, text in texts.items()}
 
 
 def by_service(samples: tuple[Sample, ...] | Unavailable) -> Mapping[Key, float] | Unavailable:
@@ -85,7 +82,9 @@ def by_service(samples: tuple[Sample, ...] | Unavailable) -> Mapping[Key, float]
 
 def signal(view: View, kind: str, key: Key) -> Signal:
     """The signal of one kind for one service."""
-    values, ages = view.answers[kind], view.answers["age"]
+    values, ages = view.answers.get(kind), view.answers["age"]
+    if values is None:
+        return Signal(SignalState.ABSENT, detail="not asked")
     if isinstance(values, Unavailable):
         return Signal(SignalState.ABSENT, detail=values.reason)
     if isinstance(ages, Unavailable):

@@ -150,11 +150,13 @@ class Observation:
         held: requests that wait at the gateways; None when no gateway is in the path.
         in_flight: requests that the gateways sent on and that are not finished; None as above.
         work: rates of the step model's sums, all fresh; None when any is not, or the engine does not export them.
-        source_error: why the metrics source gave nothing at all; None when it answered.
+        source_error: why the metrics source gave nothing at all; None when it answered, or the pods stand in for it.
+        stand_in: why the workers' pods were asked themselves instead; None when they were not.
         startup_seconds: created to ready, 90th percentile of the pods so far; None before the first.
         starting_ages: seconds since the creation of each pod that is on its way and has a node.
         missed: what the gateways judged by the objectives over the last seconds; empty without a gateway.
         prompt_lengths: arrivals per second by the bits of their prompt's length; empty as above.
+        kv_use: share of the KV cache that is in use, mean of the replicas; None when it was not asked.
     """
 
     replicas: int
@@ -174,10 +176,12 @@ class Observation:
     in_flight: Signal | None = None
     work: StepRates | None = None
     source_error: str | None = None
+    stand_in: str | None = None
     startup_seconds: float | None = None
     starting_ages: tuple[float, ...] = ()
     missed: tuple[Missed, ...] = ()
     prompt_lengths: tuple[float, ...] = ()
+    kv_use: Signal | None = None
 
     def signals(self) -> dict[str, Signal]:
         """Inputs by the name under which status and metrics show them.

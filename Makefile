@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 unexport VIRTUAL_ENV
 unexport PYTHONHOME
 
-.PHONY: help setup demo test lint types generate check images bench-operator bench-faults bench-gateway bench-load bench-live bench-sim-to-real bench-simulator bench-policy lock clean
+.PHONY: help setup demo test test-kind lint types generate check images bench-operator bench-faults bench-gateway bench-load bench-live bench-sim-to-real bench-simulator bench-policy lock clean
 
 help: ## Show this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ demo: setup ## A real cluster, a service, load: watch it scale up and down (KEEP
 
 test: setup ## Everything that CI runs: lint, types, imports, CRD drift, tests (PYTEST_ARGS=… passes through)
 	$(VENV)/python scripts/verify.py -- $(PYTEST_ARGS)
+
+test-kind: setup ## The tests on a kind cluster: real kubelets and containers; by Docker, or as root without (docs/install.md; PYTEST_ARGS=…)
+	$(VENV)/python -m pytest -m kind tests/kind -s -x $(PYTEST_ARGS)
 
 check: setup ## All but the tests
 	$(VENV)/python scripts/verify.py lint format types imports crds pages metrics

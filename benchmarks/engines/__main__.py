@@ -37,7 +37,8 @@ def main() -> int:
         print(f"bench-engines: error: {error}", file=sys.stderr)
         return 2
     if arguments.page is not None:
-        arguments.page.write_text(report.page(story.to_json(), vllm=vllm.version), encoding="utf-8")
+        text = report.page(story.to_json(), vllm=vllm.version, machine=arguments.machine)
+        arguments.page.write_text(text, encoding="utf-8")
         print(f"written to {arguments.page}")
     print("\n".join(f"PROBLEM: {one}" for one in story.problems) or report.line(story.to_json()))
     return 1 if story.problems else 0
@@ -67,6 +68,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench-engines", description="A real vLLM under the operator.")
     parser.add_argument("--out", type=Path, default=_ROOT / "out" / "bench-engines", help="folder of results and logs")
     parser.add_argument("--page", type=Path, default=None, help="page to write, such as docs/evidence/engines.md")
+    busy = "none was busy otherwise"
+    parser.add_argument("--machine", default=busy, help=f"how busy the two cores were otherwise; default: {busy}")
     return parser.parse_args()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 from benchmarks.faults.traffic import Answer, End, Traffic
-from benchmarks.faults.world import World
+from benchmarks.faults.world import ScenarioError, World
 
 from penstock_lab.kube import UNREACHABLE
 from penstock_lab.load.outcome import percentile
@@ -19,8 +19,10 @@ from penstock_lab.load.schedule import Lengths, Phase
 from .stage import SERVICE, state
 
 LENGTHS = Lengths(prompt=(16, 64), output=(24, 40))
-_LITTLE = 0.6  # requests/s
-_OVERLOAD = 1.35  # of what one replica is said to carry
+_MEAN = sum(LENGTHS.output) / 2
+_LEARN_RATE = 0.6  # requests/s, and five times that in bursts
+_OVERLOAD = 1.4  # of what one replica is said to carry
+_CALM = 0.3
 _LEARN_SECONDS = 45.0
 _LONGEST_PHASE = 900.0
 _STEADY_SECONDS = 45.0
@@ -76,6 +78,8 @@ async def tell(world: World) -> Story:
         await _learn(world, story)
         await _overload(world, story)
         await _calm(world, story)
+    except ScenarioError as error:
+        story.problems.append(str(error))
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -86,7 +90,7 @@ async def tell(world: World) -> Story:
 async def _learn(world: World, story: Story) -> None:
     """Bursts that fill the slots for moments, so that steps of every size are seen, until a capacity is known."""
     story.note(world, "little load, in bursts")
-    phases = tuple(Phase("learn", 6.0, rate) for _ in range(60) for rate in (_LITTLE, 5 * _LITTLE))
+    phases = tuple(Phase("learn", 6.0, rate) for _ in range(60) for rate in (_LEARN_RATE, 5 * _LEARN_RATE))
     async with Traffic(world.pick(SERVICE), SERVICE, phases, LENGTHS, seed=1) as traffic:
         await asyncio.sleep(_LEARN_SECONDS)
         found = await world.until(lambda: _capacity(world), what="a capacity is learned", seconds=300, every=2.0)
@@ -97,9 +101,8 @@ async def _learn(world: World, story: Story) -> None:
 
 async def _overload(world: World, story: Story) -> None:
     assert story.capacity is not None
-    mean = sum(LENGTHS.output) / 2
-    rate = _OVERLOAD * story.capacity / mean
-    story.note(world, f"{rate:.1f} requests/s, {rate * mean:.0f} tok/s: {_OVERLOAD:g} x what one replica carries")
+    rate = _OVERLOAD * story.capacity / _MEAN
+    story.note(world, f"{rate:.1f} requests/s, {rate * _MEAN:.0f} tok/s: {_OVERLOAD:g} x what one replica carries")
     async with Traffic(
         world.pick(SERVICE), SERVICE, (Phase("more", _LONGEST_PHASE, rate),), LENGTHS, seed=2
     ) as traffic:
@@ -113,9 +116,12 @@ async def _overload(world: World, story: Story) -> None:
 
 
 async def _calm(world: World, story: Story) -> None:
-    phase = Phase("less", _LONGEST_PHASE, _LITTLE)
+    assert story.capacity is not None
+    rate = _CALM * story.capacity / _MEAN
+    story.note(world, f"{rate:.1f} requests/s: {_CALM:g} x what one replica carried")
+    phase = Phase("less", _LONGEST_PHASE, rate)
     async with Traffic(world.pick(SERVICE), SERVICE, (phase,), LENGTHS, seed=3) as traffic:
-        await world.until(lambda: _asked(world, 1), what="one replica is asked for", seconds=420)
+        await world.until(lambda: _asked(world, 1), what="one replica is asked for", seconds=600)
         story.note(world, "one replica is asked for: the other was drained before")
         await world.until(lambda: world.has_ready(SERVICE, 1), what="one is left", seconds=240, every=1.0)
         story.note(world, "one replica is left")

@@ -264,6 +264,7 @@ class Scene:
             "decode_sequence_steps": self.served(actor) * LENGTH,
             "prefill_tokens_computed": self.served(actor) * 128,
             "requests_finished": self.served(actor),
+            "kv_tokens_used": 0.25,
             "requests_waiting": min(actor.backlog, 16.0 * self.ready(actor)),
             "requests_running": min(self.served(actor) * 2.0, 16.0 * self.ready(actor)),
         }

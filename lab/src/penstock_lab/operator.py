@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,13 +29,23 @@ class OperatorError(Exception):
 class OperatorProcess:
     """One operator process; a context manager that starts and stops it.
 
+    `environment` holds further variables, which go before its own: another Prometheus, a single namespace.
+
     Attributes:
         log: file that its output is appended to.
         url: base URL of its health and metrics endpoints.
     """
 
-    def __init__(self, cluster: LocalCluster, *, log: Path, tick_seconds: float = 2.0) -> None:
+    def __init__(
+        self,
+        cluster: LocalCluster,
+        *,
+        log: Path,
+        tick_seconds: float = 2.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._cluster = cluster
+        self._environment = dict(environment or {})
         self._tick_seconds = tick_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self.log = log
@@ -62,13 +73,17 @@ class OperatorProcess:
         """
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        env = os.environ | {
-            "KUBECONFIG": str(self._cluster.kubeconfig),
-            "PENSTOCK_PROMETHEUS_URL": self._cluster.prometheus_url,
-            "PENSTOCK_TICK_SECONDS": str(self._tick_seconds),
-            "PENSTOCK_BIND_ADDRESS": "127.0.0.1",
-            "PENSTOCK_LISTEN_PORT": str(port),
-        }
+        env = (
+            os.environ
+            | {
+                "KUBECONFIG": str(self._cluster.kubeconfig),
+                "PENSTOCK_PROMETHEUS_URL": self._cluster.prometheus_url,
+                "PENSTOCK_TICK_SECONDS": str(self._tick_seconds),
+                "PENSTOCK_BIND_ADDRESS": "127.0.0.1",
+                "PENSTOCK_LISTEN_PORT": str(port),
+            }
+            | self._environment
+        )
         with self.log.open("ab") as sink:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "penstock_operator"], env=env, stdout=sink, stderr=sink

@@ -3,8 +3,13 @@ from dataclasses import replace
 import pytest
 
 from observations import fresh, observation
-from penstock_operator.core.scaling import Observation, Policy, Signal, SignalState
-from penstock_operator.core.scaling.capacity import SATURATION_MARGIN, learn_saturation, tokens_per_second
+from penstock_operator.core.scaling import Decision, Memory, Observation, Policy, Reason, Signal, SignalState
+from penstock_operator.core.scaling.capacity import (
+    SATURATION_MARGIN,
+    attributed,
+    learn_saturation,
+    tokens_per_second,
+)
 
 POLICY = Policy(min_replicas=1, max_replicas=9)
 SATURATED = observation(replicas=2, served=20, tokens_per_request=100, waiting=8, running=32)
@@ -46,3 +51,14 @@ def test_a_target_wins_and_what_was_seen_gets_a_margin() -> None:
     assert tokens_per_second(POLICY, None) is None
     assert tokens_per_second(POLICY, 1000.0) == SATURATION_MARGIN * 1000
     assert tokens_per_second(replace(POLICY, target_tokens_per_second=300.0), 1000.0) == 300
+
+
+@pytest.mark.parametrize(
+    ("carried", "target", "source"),
+    [(None, None, "Unknown"), (250.0, 250.0, "Target"), (80.0, None, "Observed"), (70.0, None, "StepModel")],
+)
+def test_a_decision_says_how_the_capacity_is_known(carried: float | None, target: float | None, source: str) -> None:
+    policy = Policy(min_replicas=1, max_replicas=2, target_tokens_per_second=target)
+    memory = Memory(saturation_tokens_per_second=100.0)
+    decision = Decision(1, Reason.STEADY, "", capacity_tokens_per_second=carried)
+    assert attributed(decision, policy, memory).capacity_from == source

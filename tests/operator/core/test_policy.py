@@ -88,3 +88,24 @@ def test_objectives_in_seconds_and_percent(service) -> None:
         Objective("QueueWait", 50.0, 0.001),
     )
     assert objectives(service().spec) == objectives(service(sla={}).spec) == ()
+
+
+@pytest.mark.parametrize(
+    ("engine", "args", "slots"),
+    [
+        ("Penstock", ["--max-num-seqs=64"], 64),
+        ("VLLM", ["--max_num_seqs", "32"], 32),
+        ("SGLang", ["--max-running-requests=48"], 48),
+        ("TGI", ["--max-batch-size", "16"], 16),
+        ("TensorRTLLM", ["--max_batch_size=8"], 8),
+        ("SGLang", ["--max-num-seqs=64"], None),
+        ("VLLM", ["--max-num-seqs"], None),
+    ],
+)
+def test_every_engine_says_in_its_own_words_how_many_it_runs_at_once(
+    service, engine: str, args: list[str], slots: int | None
+) -> None:
+    made = service(runtime={"engine": engine, "args": args}, scaling={"maxReplicas": 2})
+    policy = scaling_policy(made.spec)
+    assert policy is not None
+    assert policy.max_sequences == slots

@@ -168,8 +168,8 @@ def test_offered_tokens_are_known_before_the_capacity_is(
 
 
 def test_capacity_says_how_it_is_known() -> None:
-    assert service_state(facts()).capacity.source == "Target"
-    assert service_state(facts(raw(scaling={"maxReplicas": 6}))).capacity.source == "Observed"
+    decision = Decision(1, Reason.STEADY, "", capacity_tokens_per_second=80.0, capacity_from="StepModel")
+    assert service_state(facts(decision=decision)).capacity.source == "StepModel"
 
 
 def test_a_fixed_count_has_no_decision() -> None:

@@ -59,6 +59,7 @@ class Engine:
         metrics_path: where its metrics are; what they are called is in `enginemetrics`.
         finishes: on SIGTERM it finishes what it has; others abort it, so their preStop hook has to wait.
         tensor_parallel: can spread over several accelerators.
+        slots: flag that says how many requests it runs at once, with dashes.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Engine:
     tensor_parallel: bool = True
     metrics_path: str = "/metrics"
     finishes: bool = False
+    slots: str = "--max-num-seqs"
 
     @property
     def work(self) -> tuple[str, ...]:
@@ -164,9 +166,9 @@ ENGINES: dict[str, Engine] = {
             finishes=True,
         ),
         Engine("VLLM", _vllm),
-        Engine("SGLang", _sglang),
-        Engine("TGI", _tgi),
-        Engine("TensorRTLLM", _tensorrt_llm, metrics_path="/prometheus/metrics"),
+        Engine("SGLang", _sglang, slots="--max-running-requests"),
+        Engine("TGI", _tgi, slots="--max-batch-size"),
+        Engine("TensorRTLLM", _tensorrt_llm, metrics_path="/prometheus/metrics", slots="--max-batch-size"),
     )
 }
 

@@ -10,6 +10,11 @@ from typing import Any
 Service = Mapping[str, Any]
 WIDTH = 100
 _UNKNOWN = "not known"
+_SOURCES = {
+    "Target": "spec.scaling.targets.tokensPerSecond",
+    "StepModel": "learned from the engine's steps, for the objective on the time per token",
+    "Observed": "seen with requests waiting, less a margin",
+}
 _STATES = ("starting", "failing", "draining", "unschedulable")
 _LIMITS = {
     "Max": "spec.scaling.maxReplicas is reached: raise it to let the load have more",
@@ -121,8 +126,7 @@ def _demand(service: Service) -> Iterator[str]:
     yield _pair("offered", f"{_rate(load)} = {_number(load['offered_tokens_per_second'], 0)} tok/s")
     yield _pair("served", f"{_number(load['served_tokens_per_second'], 0)} tok/s (saturates, so it asks for nothing)")
     each = capacity["tokens_per_second_per_replica"]
-    how = {"Target": "spec.scaling.targets.tokensPerSecond", "Observed": "seen with requests waiting, less a margin"}
-    known = _UNKNOWN if each is None else f"{each:.0f} tok/s ({how.get(capacity['source'], capacity['source'])})"
+    known = _UNKNOWN if each is None else f"{each:.0f} tok/s ({_SOURCES.get(capacity['source'], capacity['source'])})"
     yield _pair("one replica", known)
     needed = service.get("needed_replicas")
     if needed is not None and each and load["offered_tokens_per_second"] is not None:
@@ -133,6 +137,8 @@ def _demand(service: Service) -> Iterator[str]:
     names = (("running", "running"), ("waiting", "waiting in workers"), ("held", "held at gateways"))
     counts = [f"{_number(load[name], 0)} {text}" for name, text in names if load.get(name) is not None]
     yield _pair("requests", ", ".join(counts) or _UNKNOWN)
+    if load.get("kv_use") is not None:
+        yield _pair("KV cache", f"{_percent(load['kv_use'], 0)} in use")
 
 
 def _rate(load: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from penstock_operator.api import InferenceServiceSpec
+from penstock_operator.core.engines import ENGINES
 from penstock_operator.core.scaling.types import Mode, Policy
 from penstock_operator.core.sla import Objective
 
@@ -34,7 +35,7 @@ def scaling_policy(spec: InferenceServiceSpec) -> Policy | None:
         tpot_seconds=_tightest(spec, "TPOT", "ITL"),
         ttft_seconds=_tightest(spec, "TTFT"),
         allowed=min((1.0 - one.percentile / 100 for one in objectives(spec)), default=None),
-        max_sequences=_max_sequences(spec.runtime.args or ()),
+        max_sequences=_max_sequences(spec.runtime.args or (), ENGINES[spec.runtime.engine].slots),
         **optional,
     )
 
@@ -44,12 +45,12 @@ def _tightest(spec: InferenceServiceSpec, *metrics: str) -> float | None:
     return min((one.threshold_seconds for one in objectives(spec) if one.metric in metrics), default=None)
 
 
-def _max_sequences(args: Sequence[str]) -> int | None:
-    """The value of `--max-num-seqs`, in either spelling, when it is a number."""
-    for number, flag in enumerate(args):
-        name, _, value = flag.partition("=")
+def _max_sequences(args: Sequence[str], flag: str) -> int | None:
+    """The value of the engine's flag, in either spelling, when it is a number."""
+    for number, argument in enumerate(args):
+        name, _, value = argument.partition("=")
         given = value or next(iter(args[number + 1 : number + 2]), "")
-        if name == "--max-num-seqs" and given.isdigit():
+        if name.replace("_", "-") == flag and given.isdigit():
             return int(given)
     return None
 

@@ -24,7 +24,7 @@ from penstock_operator.core.desired import Owner
 from penstock_operator.core.drift import covers
 from penstock_operator.core.handover import autoscaler_owns_replicas
 from penstock_operator.core.ports import Kube, Unavailable
-from penstock_operator.core.scaling import Decision, Memory, Observation, decide
+from penstock_operator.core.scaling import Decision, Memory, Observation, capacity, decide
 from penstock_operator.core.scalingstatus import (
     decision_status,
     manual_verdicts,
@@ -184,7 +184,8 @@ class Autoscaler:
         if terms.policy is None:
             return _Outcome(key, terms, raw, deployment, workers, basis)
         seen = sight.of(key, terms, deployment=deployment, pods=workers)
-        decision, self._memory[uid] = decide(terms.policy, seen, self._memory.get(uid, Memory()), now)
+        decision, memory = decide(terms.policy, seen, self._memory.get(uid, Memory()), now)
+        decision, self._memory[uid] = capacity.attributed(decision, terms.policy, memory), memory
         states = {name: signal.state for name, signal in seen.signals().items()}
         basis = (*basis, decision, states, seen.source_error, seen.stand_in)
         return _Outcome(key, terms, raw, deployment, workers, basis, seen, decision)

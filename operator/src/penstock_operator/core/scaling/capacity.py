@@ -8,11 +8,12 @@ engine gives all it has, without one it gives what was asked and proves nothing.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from penstock_operator.core.scaling.budget import TAIL
 from penstock_operator.core.scaling.stepfit import StepFit, sustainable, update
-from penstock_operator.core.scaling.types import Observation, Policy
+from penstock_operator.core.scaling.types import Decision, Memory, Observation, Policy
 
 SATURATION_MARGIN = 0.8
 LEAST_WINDOWS = 6
@@ -82,6 +83,17 @@ def tokens_per_second(
         bound = sustainable(mix, step_seconds=step, max_sequences=policy.max_sequences)
         known += [] if bound is None else [bound]
     return min(known, default=None)
+
+
+def attributed(decision: Decision, policy: Policy, memory: Memory) -> Decision:
+    """The decision with how the capacity in it is known: Target, StepModel, Observed (with a queue) or Unknown."""
+    carried, saturation = decision.capacity_tokens_per_second, memory.saturation_tokens_per_second
+    if carried is None:
+        return decision
+    if policy.target_tokens_per_second is not None:
+        return replace(decision, capacity_from="Target")
+    queued = saturation is not None and math.isclose(carried, SATURATION_MARGIN * saturation, rel_tol=1e-6)
+    return replace(decision, capacity_from="Observed" if queued else "StepModel")
 
 
 def modelled(fit: StepFit | None) -> bool:

@@ -304,6 +304,7 @@ class Decision:
         predictions: predicted attainment around the count; empty while no step model is learned.
         requests_per_second: smoothed arrivals that demand is made of; None when unknown.
         tokens_per_request: mean generated tokens of a request; None when unknown.
+        capacity_from: how the capacity is known: Target, StepModel, Observed (in queues) or Unknown.
     """
 
     replicas: int
@@ -317,3 +318,4 @@ class Decision:
     predictions: tuple[Prediction, ...] = ()
     requests_per_second: float | None = None
     tokens_per_request: float | None = None
+    capacity_from: str = "Unknown"

@@ -86,7 +86,7 @@ def service_state(facts: Facts) -> ServiceState:
         emulated=_emulated(facts),
         replicas=_replicas(facts, policy),
         load=_load(seen, decision),
-        capacity=_capacity(policy, decision),
+        capacity=_capacity(decision),
         needed_replicas=None if decision is None else decision.needed,
         predictions=_prospects(decision),
         objectives=() if service is None else _objectives(service, facts),
@@ -222,14 +222,15 @@ def _load(seen: Observation | None, decision: Decision | None) -> Load:
         waiting=_value(seen.waiting),
         held=_value(seen.held),
         in_flight=_value(seen.in_flight),
+        kv_use=_value(seen.kv_use),
     )
 
 
-def _capacity(policy: Policy | None, decision: Decision | None) -> Capacity:
+def _capacity(decision: Decision | None) -> Capacity:
     known = None if decision is None else decision.capacity_tokens_per_second
-    if known is None:
+    if decision is None or known is None:
         return Capacity()
-    return Capacity(known, "Observed" if policy is None or policy.target_tokens_per_second is None else "Target")
+    return Capacity(known, decision.capacity_from)
 
 
 def _prospects(decision: Decision | None) -> tuple[Prospect, ...]:

@@ -41,7 +41,7 @@ class Replicas:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked of the service and what it gives; in tokens, generated ones."""
+    """What is asked of the service and what it gives; in tokens, generated ones. `kv_use` is a share of the cache."""
 
     offered_requests_per_second: Number = None
     offered_tokens_per_second: Number = None
@@ -51,11 +51,12 @@ class Load:
     waiting: Number = None
     held: Number = None
     in_flight: Number = None
+    kv_use: Number = None
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What one replica carries, and how that is known: Target, Observed or Unknown."""
+    """What one replica carries, and how that is known: Target, StepModel, Observed (with a queue) or Unknown."""
 
     tokens_per_second_per_replica: Number = None
     source: str = "Unknown"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import NormalDist
 
-TAIL = 1.8
+TAIL = 1.65
 _SIGMAS_BOUNDS = (0.25, 4.0)
 _TAIL_BOUNDS = (1.15, 4.0)
 # Per second at which every request misses, in sigmas and in parts of the tail.

@@ -93,10 +93,19 @@ def _wish(
     )
     offered = memory.arrivals or 0.0
     if offered == 0 and waiting == 0 and seen.running.fresh and seen.running.value == 0:
-        reason = Reason.STEADY if current == 1 else Reason.LESS_LOAD
-        return _Wish(1, reason, "no load", needed=0.0, demand=0.0, arrivals=0.0)
+        return _without_load(policy, current, idle_seconds)
     wish = _for_load(policy, seen, memory, offered=offered, length=length, per_replica=per_replica, excess=excess)
     return replace(wish, arrivals=offered, length=length)
+
+
+def _without_load(policy: Policy, current: int, idle_seconds: float) -> _Wish:
+    """The wish while nobody asks; a load that stops all at once may be back all at once, so it is waited for."""
+    nothing = _Wish(1, Reason.STEADY if current == 1 else Reason.LESS_LOAD, "no load", 0.0, 0.0, 0.0)
+    until = safety.PAUSE_WINDOWS * policy.stabilization_seconds
+    if current <= 1 or idle_seconds >= until:
+        return nothing
+    message = f"holds {current}: no load for {idle_seconds:.0f} s, which may be a pause until {until:.0f} s have passed"
+    return replace(nothing, replicas=current, reason=Reason.STABILIZING, message=message)
 
 
 def _for_load(
@@ -126,6 +135,8 @@ def _for_load(
     )
     need = sizing.need(now=busy, growth=growth, backlog=backlog)
     replicas = max(1, sizing.recommend(need.total, current=current))
+    if not excess and learning.doubtful(policy, memory, memory.at or 0.0):
+        replicas = min(replicas, max(1, current))
     message = (
         f"{offered:.2f} req/s x {length:.1f} tokens = {tokens:.0f} tok/s offered; one replica carries "
         f"{per_replica:.0f} tok/s: {busy:.2f} replicas now{_growth_in_words(growth, horizon)}"

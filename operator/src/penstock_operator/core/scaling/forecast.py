@@ -2,9 +2,9 @@
 
 The load comes as work (what one request costs, times requests per second), in any unit that does not change. Pairs of a
 load and the load one start-up time later feed a regression that forgets over some twenty of these times. Its slope and
-offset carry a ramp on, fall back to the mean where loads do not last, and stay where they do; what it leaves
-unexplained is the width of the forecast. So a steady service keeps hardly any reserve, and one with bursts keeps what
-its own bursts ask for.
+offset carry a ramp on, fall back to the mean where loads do not last, and stay where they do. The width is by how much
+loads came out above what the line said before they came: a load that falls asks for no reserve. Its square grows with
+the load. So a steady service keeps hardly any reserve, and one with bursts keeps what its own bursts ask for.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 HALF_LIFE_HORIZONS = 20.0
 _START_PAIRS = 8.0
 _START_SPREAD = 0.3  # of loads, and
-_START_ERROR = 0.10  # of forecasts, both over the first load
+_START_ERROR = 0.06  # of forecasts, both over the first load
 _STEEPEST = 1.3
 _BEYOND_PEAK = 0.1  # per sigma
-_UNKNOWN = 15.0  # over the number of pairs
+_UNKNOWN = 20.0  # over the number of pairs
 _PENDING = 24
 _LATE_SECONDS = 30.0
 _WARM_SECONDS = 60.0  # until what is counted over windows is whole
@@ -34,9 +34,10 @@ class Forecast:
         pairs: number of pairs, decayed, the prior's included.
         before: mean load of the pairs' first halves.
         after: mean load of their second halves.
-        squares: decayed sums of squares about the means: before, before x after, after.
+        squares: decayed sums about the means: squares of the first halves, products of both.
+        surprise: decayed sum of squares of what came beyond what was expected, over what was expected.
         peak: highest load so far, fading.
-        pending: (time of the second half, first half) not come to pass yet, oldest first.
+        pending: (time of the second half, first half, what is expected of the second) not come to pass yet, oldest first.
         since: Unix seconds of the first load.
         at: Unix seconds of the last update.
     """
@@ -45,10 +46,11 @@ class Forecast:
     pairs: float
     before: float
     after: float
-    squares: tuple[float, float, float]
+    squares: tuple[float, float]
     peak: float
     since: float
-    pending: tuple[tuple[float, float], ...] = ()
+    surprise: float
+    pending: tuple[tuple[float, float, float], ...] = ()
     at: float = 0.0
 
     @property
@@ -58,10 +60,8 @@ class Forecast:
 
     @property
     def sigma(self) -> float:
-        """Standard deviation of what the line leaves unexplained, in work per second."""
-        xx, xy, yy = self.squares
-        slope = self.slope
-        return math.sqrt(max(0.0, yy - 2 * slope * xy + slope * slope * xx) / self.pairs)
+        """How far loads came out above what was expected of them, as a root mean square, in work per second."""
+        return math.sqrt(self.surprise / self.pairs * self.level)
 
     def ahead(self) -> float:
         """Work per second to expect one start-up time from now."""
@@ -82,13 +82,14 @@ class Forecast:
 
 def begin(work: float, *, now: float, since: float | None = None) -> Forecast:
     """Before anything is known: loads last, more or less."""
-    spread, error = _START_PAIRS * (_START_SPREAD * work) ** 2, _START_PAIRS * (_START_ERROR * work) ** 2
+    spread = _START_PAIRS * (_START_SPREAD * work) ** 2
     return Forecast(
         work,
         _START_PAIRS,
         work,
         work,
-        (spread, spread, spread + error),
+        (spread, spread),
+        surprise=_START_PAIRS * _START_ERROR**2 * work,
         peak=work,
         since=now if since is None else since,
         at=now,
@@ -114,38 +115,36 @@ def follow(known: Forecast | None, work: float, *, now: float, horizon_seconds: 
     half_life = HALF_LIFE_HORIZONS * horizon_seconds
     peak = max(work, known.peak * 0.5 ** (elapsed / half_life))
     made = replace(known, level=work, peak=peak, pending=known.pending[len(due) :], at=now)
-    for at, first in due:
+    for at, first, expected in due:
         if now - at <= _LATE_SECONDS:  # else nobody looked at its time
-            made = _paired(made, first, work, elapsed=elapsed / len(due), half_life=half_life)
+            made = _paired(made, first, work, elapsed=elapsed / len(due), half_life=half_life, expected=expected)
     if not made.pending or now + horizon_seconds - made.pending[-1][0] >= horizon_seconds / _PENDING:
-        made = replace(made, pending=(*made.pending, (now + horizon_seconds, work)))
+        made = replace(made, pending=(*made.pending, (now + horizon_seconds, work, made.ahead())))
     return made
 
 
 def rescaled(known: Forecast, unit: float) -> Forecast:
     """The same in another unit of work, of which each old one is so many."""
-    xx, xy, yy = known.squares
+    xx, xy = known.squares
     return replace(
         known,
         level=known.level * unit,
         before=known.before * unit,
         after=known.after * unit,
-        squares=(xx * unit**2, xy * unit**2, yy * unit**2),
+        squares=(xx * unit**2, xy * unit**2),
         peak=known.peak * unit,
-        pending=tuple((at, first * unit) for at, first in known.pending),
+        surprise=known.surprise * unit,
+        pending=tuple((at, first * unit, expected * unit) for at, first, expected in known.pending),
     )
 
 
-def _paired(known: Forecast, first: float, second: float, *, elapsed: float, half_life: float) -> Forecast:
+def _paired(known: Forecast, first: float, second: float, *, elapsed: float, half_life: float, expected: float) -> Forecast:
     """The sums with one pair more."""
     decay = 0.5 ** (elapsed / half_life)
     pairs = known.pairs * decay + 1.0
     dx, dy = first - known.before, second - known.after
     before, after = known.before + dx / pairs, known.after + dy / pairs
-    xx, xy, yy = known.squares
-    squares = (
-        xx * decay + dx * (first - before),
-        xy * decay + dx * (second - after),
-        yy * decay + dy * (second - after),
-    )
-    return replace(known, pairs=pairs, before=before, after=after, squares=squares)
+    xx, xy = known.squares
+    squares = (xx * decay + dx * (first - before), xy * decay + dx * (second - after))
+    surprise = known.surprise * decay + max(0.0, second - expected) ** 2 / expected
+    return replace(known, pairs=pairs, before=before, after=after, squares=squares, surprise=surprise)

@@ -17,6 +17,7 @@ from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Ob
 STARTUP_SECONDS = 60.0  # of a replica, until one was measured
 _TICK_SECONDS = 5.0
 _LEAST_COST = 1e-9
+YOUNG_WINDOWS = 36  # three minutes
 _SHORT_SECONDS = 30.0  # from a shortage to the last misses that it made
 
 
@@ -24,6 +25,14 @@ def learn(policy: Policy, seen: Observation, memory: Memory, now: float) -> Memo
     """The memory with this tick folded in, all but what safety remembers."""
     adjusted = _adjusted(policy, seen, memory, now)
     return _foresee(seen, adjusted, capacity_of(policy, adjusted), before=memory.fit, now=now)
+
+
+def doubtful(policy: Policy, memory: Memory, now: float) -> bool:
+    """True while replicas serve in time and the step model that may say they do not is young."""
+    if policy.target_tokens_per_second is not None or policy.allowed is None or memory.fit is None:
+        return False
+    late = memory.missed_at is not None and now - memory.missed_at <= _SHORT_SECONDS
+    return memory.fit.windows < YOUNG_WINDOWS and not late
 
 
 def growth(policy: Policy, memory: Memory) -> float:
@@ -48,6 +57,7 @@ def _adjusted(policy: Policy, seen: Observation, memory: Memory, now: float) -> 
         at=now,
         saturation_tokens_per_second=saturation,
         saturated_since=since,
+        missed_at=now if any(one.share > one.allowed for one in seen.missed) else memory.missed_at,
         fit=capacity.learn_step(memory.fit, seen, now),
         margins=budget.adjust(
             memory.margins or budget.begin(policy.allowed),

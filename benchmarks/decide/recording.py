@@ -24,6 +24,7 @@ from penstock_operator.core.scaling import Decision, Memory, Observation, Policy
 _PROFILES: Final = ("llama70b-fp8-tp4-h100", "llama8b-bf16-tp1-h100", "qwen3-32b-bf16-tp2-h100")
 _STARTUPS: Final = (5.0, 60.0, 180.0, 420.0)
 _MOST: Final = 30
+_Decide = Callable[[Policy, Observation, Memory, float], tuple[Decision, Memory]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,13 @@ def record(number: int, seconds: float) -> Recording:
 @contextmanager
 def _listening(to: Callable[[Observation], None]) -> Iterator[None]:
     """Let somebody hear what the simulator's policy hands to `decide()`."""
-    decide = penstock.decide
+    decide: _Decide = getattr(penstock, "decide")  # noqa: B009 - a name that the module only imports
 
     def heard(policy: Policy, seen: Observation, memory: Memory, now: float) -> tuple[Decision, Memory]:
         to(seen)
         return decide(policy, seen, memory, now)
 
-    setattr(penstock, "decide", heard)  # noqa: B010 - a module's name, which mypy takes for final
+    setattr(penstock, "decide", heard)  # noqa: B010 - as above
     try:
         yield
     finally:

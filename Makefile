@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 unexport VIRTUAL_ENV
 unexport PYTHONHOME
 
-.PHONY: help setup demo test test-kind lint types generate check images bench-operator bench-faults bench-gateway bench-load bench-live bench-sim-to-real bench-simulator bench-policy lock clean
+.PHONY: help setup demo test test-kind lint types generate check images bench-operator bench-faults bench-gateway bench-load bench-live bench-engines bench-sim-to-real bench-simulator bench-policy bench-decide bench-steps bench-sensitivity lock clean
 
 help: ## Show this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,9 @@ bench-load: setup ## What one process of the load generator can send and follow 
 bench-live: setup ## Penstock beside the real KEDA and HPA, then while metrics go away; 25 minutes (BENCH_ARGS=--runs=outage)
 	$(VENV)/python -m benchmarks.live $(BENCH_ARGS)
 
+bench-engines: setup ## A real vLLM under the operator, from the environment PENSTOCK_VLLM_VENV (docs/evidence/engines.md); 10 minutes
+	$(VENV)/python -m benchmarks.engines $(BENCH_ARGS)
+
 bench-sim-to-real: setup ## The simulator against emulated workers that are not affine, and a real one (BENCH_ARGS=--only=single)
 	$(VENV)/python -m benchmarks.sim_to_real $(BENCH_ARGS)
 
@@ -70,6 +73,15 @@ bench-simulator: setup ## What the simulator and its oracle cost (BENCH_ARGS=…
 
 bench-policy: setup ## The policy beside its rivals on the traces in PENSTOCK_TRACES; most of an hour (BENCH_ARGS=--seeds=5)
 	$(VENV)/python -m benchmarks.policy $(BENCH_ARGS)
+
+bench-decide: setup ## What a decision costs at 1,000 services, in time and in memory (BENCH_ARGS=…)
+	$(VENV)/python -m benchmarks.decide $(BENCH_ARGS)
+
+bench-steps: setup ## How long capacity takes after the load has become three times as much (BENCH_ARGS=--seeds=10)
+	$(VENV)/python -m benchmarks.sensitivity.steps $(BENCH_ARGS)
+
+bench-sensitivity: setup ## The policy on 100 worlds drawn at random, the worst shown (BENCH_ARGS=--configurations=10)
+	$(VENV)/python -m benchmarks.sensitivity $(BENCH_ARGS)
 
 lock: setup ## Lock the dependencies again (LOCK_ARGS=--upgrade takes newer ones)
 	./scripts/lock $(LOCK_ARGS)

@@ -32,6 +32,7 @@ LONGEST = (
     "docs/test_commands.py",
     "e2e/test_lifecycle.py",
     "e2e/test_scaling.py",
+    "e2e/test_sources.py",
     "lab/simulate/test_study.py",
     "chart/test_install.py",
     "examples/test_examples.py",

@@ -19,13 +19,16 @@ from benchmarks.policy.compare import kept, policies
 from benchmarks.policy.page import page
 from benchmarks.policy.pool import RUNS, named_round, run
 from benchmarks.policy.store import Key, Store
+from benchmarks.policy.timed import timed
 from benchmarks.policy.traffic import ROOT
 
 _PAGE: Final = ROOT / "docs" / "evidence" / "policy-table.md"
 
 
-def main() -> None:
+def main() -> int:
     options = _options()
+    if options.timed:
+        return timed(arguments=sys.argv[1:], hours=options.timed_hours, processes=options.processes)
     store = Store(RUNS)
     usual = [one.name for one in every() if not options.quick or one.name in QUICK]
     cases = usual if options.cases is None else options.cases.split(",")
@@ -48,6 +51,7 @@ def main() -> None:
     where.parent.mkdir(parents=True, exist_ok=True)
     where.write_text(text, encoding="utf-8")
     print(f"{len(rows)} runs, {missing} missing; written to {where}")
+    return 0
 
 
 def _current(key: Key) -> bool:
@@ -67,8 +71,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--render", action="store_true", help="run nothing, write the page from what is kept")
     parser.add_argument("--prune", action="store_true", help="forget what other code has made")
     parser.add_argument("--page", type=Path, default=_PAGE, help="where the page is written")
+    parser.add_argument(
+        "--timed", action="store_true", help="only: how long eight policies and the oracle take on a trace"
+    )
+    parser.add_argument("--timed-hours", type=float, default=24.0, help="of that trace; fewer for a first look")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

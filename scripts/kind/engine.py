@@ -31,7 +31,7 @@ _NEEDED: Final = {
     "nsenter": "util-linux",
     "debootstrap": "debootstrap",
     "zstd": "zstd",
-    "gcc": "gcc",
+    "gcc": "gcc libc6-dev",
 }
 # What a kubelet changes for the whole machine, and what we do; put back at the end.
 _TUNABLES: Final = (

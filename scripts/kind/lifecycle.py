@@ -78,7 +78,7 @@ def up(settings: Settings, build: Build) -> Cluster:
             ours = not registry and not settings.node_image
             binaries = _binaries(build, ["prometheus", "helm", "kubectl"], node_too=ours)
         if registry:
-            build.origin = "official images from a registry"
+            build.origin = "Node and base images are the official ones"
             image = settings.node_image
             with build.step("images"):
                 images.build(engine, images.official(settings), binaries, report=build.report)
@@ -126,7 +126,7 @@ def down(settings: Settings) -> None:
 
 
 def _made(engine: Engine, settings: Settings, build: Build, binaries: dict[str, Path]) -> str:
-    build.origin = "node and base images made from Debian packages and Go modules: no registry answers"
+    build.origin = "No image registry answered: node and base images were made from Debian packages and Go modules"
     image = settings.node_image
     if not image:
         with build.step("node image"):

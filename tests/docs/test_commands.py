@@ -31,12 +31,18 @@ QUICKSTART = "docs/quickstart.md"
 BARE, AFTER_QUICKSTART, ON_A_CLUSTER = "from a checkout", "after the quickstart", "on a cluster"
 MARKERS = ("", "not run", "run last", "numbers vary", "commands")
 NO_KUBELET = "needs a kubelet, which the local cluster does not have"
+ENGINE = "needs a container engine; tests/kind does the same"
+ON_KIND = "needs a kubelet; tests/kind runs it"
 BENCHMARK = "a benchmark, minutes"
 NOT_RUN = {
     "make demo": "takes minutes; CI runs it as a step of its own",
     "KEEP=1 make demo": "as `make demo`; tests/lab/demo/test_keep.py looks at what it says to type next",
     "make test": "runs this very test",
     ".ci/run": "runs this very test",
+    "make test-kind": ENGINE,
+    ".venv/bin/python -m scripts.kind *": ENGINE,
+    "kubectl create namespace monitoring": ON_KIND,
+    "kubectl apply -f examples/chat.yaml": ON_KIND,
     ".venv/bin/pytest *": "part of what runs this very test",
     "make setup": "has been run, or no test could run",
     "make bench-*": BENCHMARK,

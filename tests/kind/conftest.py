@@ -50,9 +50,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def record(request: pytest.FixtureRequest) -> Iterator[Record]:
     made = Record(versions={"Kubernetes": KUBERNETES, "kind": catalog.KIND, "Helm": HELM})
     yield made
-    whole = request.session.testsfailed == 0 and request.session.testscollected > 0
     if made.phases:
-        made.write(page=whole and not os.environ.get("PENSTOCK_KIND_KEEP"))
+        keep = bool(os.environ.get("PENSTOCK_KIND_KEEP"))
+        made.write(page=made.whole and request.session.testsfailed == 0 and not keep)
 
 
 @pytest.fixture(scope="session")
@@ -88,10 +88,11 @@ def world(kind: Cluster, record: Record) -> World:
         for name in ("penstock-operator", "penstock-gateway"):
             kind.kubectl("rollout", "status", f"--namespace={SYSTEM}", f"deployment/{name}", "--timeout=180s")
         phase.seen = "operator and two gateways"
-    with record.phase("Prometheus"):
+    with record.phase("Prometheus, with the chart's scrape configuration") as phase:
         found = json.loads(kind.kubectl("get", "configmap", "penstock-scrape-configs", f"-n={SYSTEM}", "-o=json"))
         metadata = {"name": "penstock-scrape-configs", "namespace": MONITORING}
         apply(kind, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": found["data"]})
         kind.kubectl("rollout", "status", f"--namespace={MONITORING}", "deployment/prometheus", "--timeout=180s")
+        phase.seen = "one pod"
     visit(kind, f"penstock/gateway:{images.version()}")
     return World(kind, Api(kind.kubectl, TEAM), record, before)

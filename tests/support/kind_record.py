@@ -14,6 +14,7 @@ from pages import ROOT
 RESULT = ROOT / "out" / "kind" / "result.json"
 PAGE = ROOT / "docs" / "evidence" / "kind.md"
 _REFUSED = "refused"
+LAST = "docs/install.md as it stands, to the first tokens"
 
 
 @dataclass
@@ -72,11 +73,16 @@ class Record:
         if page:
             PAGE.write_text(self.to_page())
 
+    @property
+    def whole(self) -> bool:
+        """Whether the run went to its end."""
+        return bool(self.rights and self.phases and self.phases[-1].name == LAST)
+
     def to_page(self) -> str:
         sent = sum(phase.sent for phase in self.phases)
         lost = sum(phase.refused + phase.failed for phase in self.phases)
         took = sum(self.steps.values()) + sum(phase.seconds for phase in self.phases) + self.down_seconds
-        heard = ", ".join(f"{count:,} of `{name}`" for name, count in sorted(self.requests.items()))
+        heard = " and ".join(f"{count:,} of `{name}`'s" for name, count in sorted(self.requests.items()))
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return _PAGE.format(
             origin=self.origin,
@@ -111,7 +117,9 @@ _PAGE = """\
 
 Written by `make test-kind`; the raw figures are in `out/kind/result.json`. Real kubelets, containerd, kube-proxy and
 DNS on two nodes, images built by the project's Dockerfile, the chart installed by helm, a Prometheus of its own, and
-every namespace that Penstock is in enforces `restricted` pod security. {versions}; {origin}.
+every namespace that Penstock is in enforces `restricted` pod security.
+
+{versions}. {origin}.
 
 Workers run the real engine on an **emulated device** (`examples/models/demo-profile.json`), so times show behaviour,
 not speed; the GPUs are a number that is patched on the nodes' status, and the scheduler counts them. Load is open-loop
@@ -127,9 +135,9 @@ of it, both nodes included.
 
 ## Rights
 
-The API server's audit log of the whole run has {heard}. Reduced to verbs per resource it equals the chart's {rights}
-rights, but for `inferenceservices/finalizers`, which an admission plugin asks for and no request shows. No request was
-refused.
+The API server's audit log of the run up to the uninstallation has {heard} requests.
+Reduced to verbs per resource it equals the chart's {rights} rights, but for `inferenceservices/finalizers`, which an
+admission plugin asks for and no request shows. No request was refused.
 
 ## How long it took to get there
 

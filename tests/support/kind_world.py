@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 TEAM, SYSTEM, MONITORING = "team-a", "penstock-system", "monitoring"
 VISITOR = "visitor"
 GATEWAY = f"http://penstock-gateway.{SYSTEM}/{TEAM}/chat"
+# Events go by themselves; an IPAddress belongs to a Service, of whatever namespace.
+PASSING = ("events", "events.events.k8s.io", "ipaddresses.networking.k8s.io")
 UNPRIVILEGED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
 
@@ -84,6 +86,6 @@ def objects(kind: Cluster) -> frozenset[str]:
     found: set[str] = set()
     for namespaced in ("true", "false"):
         listed = kind.kubectl("api-resources", "--verbs=list", f"--namespaced={namespaced}", "--output=name").split()
-        kinds = [name for name in listed if name not in ("events", "events.events.k8s.io")]
+        kinds = [name for name in listed if name not in PASSING]
         found.update(kind.kubectl("get", ",".join(kinds), f"--namespace={SYSTEM}", "--output=name").split())
     return frozenset(found)

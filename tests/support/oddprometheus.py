@@ -1,5 +1,6 @@
 """What may stand at the address that the operator takes for Prometheus: the real one, or something else, by turns."""
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,8 +45,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _say(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):  # the operator gave up
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Nothing."""

@@ -93,6 +93,21 @@ def test_the_page_names_what_is_lost() -> None:
     assert text.index("| b | 95.00%") < text.index("| a | 99.50%"), "what is lost stands first"
 
 
+def test_from_three_seeds_on_the_summary_has_intervals() -> None:
+    rows = [
+        row(policy, case, attainment=0.99 + seed / 1000, hours=hours + seed, seed=seed)
+        for policy, hours in (("oracle", 10.0), ("penstock", 11.0))
+        for case in ("a", "b")
+        for seed in range(3)
+    ]
+    text = page(rows, command="c", seeds=3, simulator="abc", missing=0)
+    assert "| **penstock** | 2 of 2 | 99.10% [99.00%, 99.20%] | 99.10% | 1.20 [1.10, 1.30] |" in text
+    assert "<= 1.15; ours is 1.20 [1.10, 1.30]: **missed**" in text
+    part = [one for one in rows if (one["case"], one["seed"]) != ("b", 2)]
+    text = page(part, command="c", seeds=3, simulator="abc", missing=2)
+    assert "| **penstock** | 2 of 2 | 99.05% |" in text, "a seed that lacks a case is left out: two are no interval"
+
+
 def test_a_kept_run_is_found_by_all_that_it_depends_on(tmp_path) -> None:
     key = Key("a", 60.0, 0, "hpa", "{}", "code", "simulator")
     Store(tmp_path / "runs.jsonl").keep(key, {"gpu_hours": 1.0})

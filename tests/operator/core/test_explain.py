@@ -136,6 +136,9 @@ def test_what_holds_it_back(part: dict[str, Any], says: str) -> None:
 
 def test_a_metrics_source_that_is_away_holds_it_back() -> None:
     assert obstacles(SERVICE, source_detail="Prometheus cannot be reached")[0].startswith("metrics source: Prometheus")
+    standing_in = {"type": "ScalingActive", "status": "True", "reason": "SignalsFromPods", "message": "gone"}
+    asked = obstacles(SERVICE | {"conditions": [standing_in]}, source_detail="Prometheus cannot be reached")
+    assert "metrics source: Prometheus cannot be reached; the workers are asked themselves" in asked
 
 
 def test_what_is_not_known_is_not_invented() -> None:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from penstock_operator.core.observe import Door, Offered, at_the_door, from_view
 from penstock_operator.core.ports import Series
-from penstock_operator.core.recall import Past, points_by_service, recall
+from penstock_operator.core.recall import Circumstances, Past, judged_by_service, points_by_service, recall
 from penstock_operator.core.scaling import Memory, Policy, Reason, decide
+from penstock_operator.core.scaling.budget import Missed
 from penstock_operator.core.scaling.signals import DOOR_QUERIES, QUERIES
 
 KEY = ("team-a", "chat")
@@ -54,7 +55,7 @@ def past(*, without: Any = (), **values: Any) -> Past:
 
 
 def remembered(seen: Past, *, replicas: int = 4, policy: Policy = POLICY, **more: Any) -> Memory:
-    return recall(policy, KEY, seen, replicas=replicas, **({"since": GRID[0], "gateways": 2} | more))
+    return recall(policy, KEY, seen, Circumstances(replicas, **({"since": GRID[0], "gateways": 2} | more)))
 
 
 def next_decision(memory: Memory, seen: Past, *, policy: Policy = POLICY, replicas: int = 4) -> Any:
@@ -68,6 +69,79 @@ def next_decision(memory: Memory, seen: Past, *, policy: Policy = POLICY, replic
 def test_every_question_is_asked_of_the_past() -> None:
     assert set(QUIET) == set(QUERIES)
     assert set(DOOR) == set(DOOR_QUERIES)
+
+
+LABELS = {"namespace": "team-a", "inferenceservice": "chat"}
+
+
+def judged(missed: float, *, at: tuple[float, ...] = GRID) -> Any:
+    """Of five requests a second judged by an objective, so many missed."""
+    labels = LABELS | {"metric": "TTFT", "percentile": "99"}
+    return judged_by_service(
+        [
+            Series(labels | {"result": "met"}, tuple((moment, 5.0 - missed) for moment in at)),
+            Series(labels | {"result": "missed"}, tuple((moment, missed) for moment in at)),
+            Series(labels | {"result": "odd"}, ((GRID[0], 9.0),)),
+            Series(labels | {"percentile": "many", "result": "met"}, ((GRID[0], 9.0),)),
+            Series({"metric": "TTFT", "percentile": "99", "result": "met"}, ((GRID[0], 9.0),)),
+        ]
+    )
+
+
+PROMISED = replace(POLICY, allowed=0.01)
+
+
+def test_the_margins_of_the_error_budget_are_those_of_before() -> None:
+    """Misses widen them, and only what the gateways judged does."""
+    begun = remembered(past(), policy=PROMISED).margins
+    spared = remembered(replace(past(), judged=judged(0.0)), policy=PROMISED).margins
+    missed = replace(past(), judged=judged(0.5))
+    widened, unheard = (
+        remembered(missed, policy=PROMISED).margins,
+        remembered(missed, policy=PROMISED, gateways=0).margins,
+    )
+    assert begun is not None
+    assert spared is not None
+    assert widened is not None
+    assert spared.tail < begun.tail < widened.tail
+    assert unheard == begun
+    live = Memory()
+    for at in GRID:
+        observation = from_view(KEY, missed.at(at, KEY), replicas=4, ready=4)
+        offered = Offered(1.0, 50.0, 0.0, 1.0, 20.0, at, missed=(Missed("TTFT", 1.0 - 0.99, 4.5, 0.5),))
+        _, live = decide(PROMISED, at_the_door(observation, Door(offered)), live, at)
+    assert live.margins == widened
+
+
+def test_what_was_learned_outlives_an_edit_and_what_was_recommended_does_not() -> None:
+    """As in an operator that was not restarted; but a namesake's past is nobody's."""
+    seen = replace(past(arrivals=lambda at: 3.0 if at < GRID[12] else 1.0), judged=judged(0.5, at=GRID[:12]))
+    seen = replace(seen, answers=seen.answers | {"door_arrivals": seen.answers["arrivals"]})
+    more = {"policy": PROMISED, "since": GRID[20]}
+    edited = remembered(seen, born=GRID[0], **more)  # type: ignore[arg-type]
+    whole, anew = remembered(seen, policy=PROMISED), remembered(seen, born=GRID[20], **more)  # type: ignore[arg-type]
+    assert edited.margins == whole.margins != anew.margins
+    assert edited.forecast is not None
+    assert whole.forecast is not None
+    assert edited.forecast.peak == pytest.approx(whole.forecast.peak)
+    assert min(at for at, _ in edited.recommendations) >= GRID[20]
+    assert next_decision(edited, past(), policy=PROMISED).replicas == 4, "the window since the edit is not over"
+
+
+def test_before_an_edit_as_many_served_as_reported() -> None:
+    """The count of then is not known otherwise; a moment without reports is left out."""
+    work = {"generated_tokens": 800.0, "waiting": 50.0}
+    learning = replace(POLICY, target_tokens_per_second=None)
+    seen = past(reporting=lambda at: 8.0 if at < GRID[10] else 0.0 if at < GRID[12] else 4.0, **work)
+    found = remembered(seen, policy=learning, since=GRID[-1] + 1, born=GRID[0])
+    assert found.saturation_tokens_per_second == pytest.approx(200.0), "four with 800 after eight with 800"
+
+
+def test_forecasts_reach_as_far_as_a_start_takes() -> None:
+    quick, slow = (remembered(past(), startup_seconds=seconds).forecast for seconds in (10.0, 100.0))
+    assert quick is not None
+    assert slow is not None
+    assert quick.pairs > slow.pairs
 
 
 @given(rates=st.lists(st.floats(0.0, 50.0), min_size=len(GRID), max_size=len(GRID)), gateways=st.sampled_from([0, 2]))

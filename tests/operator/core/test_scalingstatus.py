@@ -94,6 +94,12 @@ ACTIVE: dict[str, tuple[Policy, Decision, Observation, tuple[str, str, str]]] = 
         replace(observation(), stand_in="down"),
         ("True", "SignalsFromPods", "the workers are asked for their metrics themselves: down"),
     ),
+    "advise while the pods stand in": (
+        ADVISE,
+        DECISION,
+        replace(observation(), stand_in="down"),
+        ("False", "Advise", "computed, not carried out"),
+    ),
     "the pods stand in and one is silent": (
         POLICY,
         DECISION,

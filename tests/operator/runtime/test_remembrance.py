@@ -23,16 +23,17 @@ class Source:
 
     def __init__(self) -> None:
         self.away = self.hangs = False
+        self.interval, self.mute = 1.0, "nothing"
         self.ranges: list[tuple[float, float, float]] = []
 
     async def instant(self, query: str) -> tuple[Sample, ...] | Unavailable:
-        return (Sample({}, 1.0),) if query == SCRAPE_INTERVAL_QUERY else ()
+        return (Sample({}, self.interval),) if query == SCRAPE_INTERVAL_QUERY else ()
 
     async def range(self, query: str, *, start: float, end: float, step: float) -> tuple[Series, ...] | Unavailable:
         self.ranges.append((start, end, step))
         if self.hangs:
             await asyncio.Event().wait()
-        if self.away:
+        if self.away or self.mute in query:
             return Unavailable("away")
         value = 4.0 if query.startswith("count") else 1.0
         points = tuple((start + step * index, value) for index in range(int((end - start) / step) + 1))
@@ -116,15 +117,25 @@ async def test_an_edit_or_a_rollout_ends_what_is_remembered(
     assert min(at for at, _ in again["u-chat"].recommendations) >= NOW - 10
 
 
-async def test_it_reaches_as_far_back_as_the_windows_of_the_services(
-    remembrance: Remembrance, cache: Cache, source: Source, resource: Callable[..., Any]
+async def test_it_reaches_back_half_an_hour_or_as_far_as_120_moments_do(
+    remembrance: Remembrance, cache: Cache, source: Source
 ) -> None:
-    scaling = {"minReplicas": 0, "maxReplicas": 6, "idleSeconds": 900}
-    cache.put(resource("chat", uid="u-chat", version=2, generation=2, scaling=scaling))
     await remembrance.once(services(cache), gateways=1, now=NOW)
     start, end, step = source.ranges[0]
     assert (end, step) == (NOW, 4.0), "the rate window of a scrape a second"
-    assert end - start == 480, "as far as 120 moments reach"
+    assert end - start == 480
+    source.interval = 15.0
+    await Remembrance(Measure(source), cache).once(services(cache), gateways=1, now=NOW)
+    start, end, step = source.ranges[-1]
+    assert (end - start, step) == (1800, 15.0)
+
+
+async def test_verdicts_that_cannot_be_had_take_nothing_else(
+    remembrance: Remembrance, cache: Cache, source: Source
+) -> None:
+    source.mute = "objective_total"
+    found = await remembrance.once(services(cache), gateways=0, now=NOW)
+    assert found["u-chat"].arrivals == pytest.approx(1.0)
 
 
 async def test_one_odd_service_takes_no_memory_from_the_others(

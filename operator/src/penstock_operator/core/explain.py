@@ -69,7 +69,9 @@ def obstacles(service: Service, *, source_detail: str = "") -> list[str]:
     decision = service.get("decision") or {}
     found = []
     if source_detail:
-        found.append(f"metrics source: {source_detail}; nothing is removed, and added only as far as the load is known")
+        asked = any(item["reason"] == "SignalsFromPods" for item in service.get("conditions") or [])
+        held = "nothing is removed, and added only as far as the load is known"
+        found.append(f"metrics source: {source_detail}; {'the workers are asked themselves' if asked else held}")
     if text := _LIMITS.get(str(decision.get("limited_by"))):
         found.append(f"limited by {decision['limited_by']}: {text}")
     if text := _WAITS.get(str(decision.get("reason"))):

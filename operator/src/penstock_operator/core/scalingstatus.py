@@ -89,7 +89,7 @@ def _scaling_active(policy: Policy, decision: Decision, seen: Observation) -> Ve
         return Verdict(kind, "False", "SignalsAbsent", f"{allowed}: {text}")
     if states != {SignalState.FRESH}:
         return Verdict(kind, "False", "SignalsStale", f"{allowed}: {text}")
-    if policy.mode is Mode.ADVISE and seen.stand_in is None:
+    if policy.mode is Mode.ADVISE:
         return Verdict(kind, "False", "Advise", "spec.scaling.mode is Advise: decisions are computed, not carried out")
     if seen.stand_in is not None:
         text = f"the workers are asked for their metrics themselves: {seen.stand_in}"

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from penstock_operator.core import enginequeries
 from penstock_operator.core.enginemetrics import PENSTOCK
 from penstock_operator.core.ports import MetricsSource, Sample, Unavailable
-from penstock_operator.core.recall import Past, points_by_service
+from penstock_operator.core.recall import VERDICTS_QUERY, Past, judged_by_service, points_by_service
 from penstock_operator.core.scaling.signals import (
     DOOR_QUERIES,
     QUERIES,
@@ -122,8 +122,11 @@ class Measure:
             if isinstance(answer, Unavailable):
                 return answer
             answers[kind] = points_by_service(answer)
+        (text,) = queries(window, {"judged": VERDICTS_QUERY}).values()
+        verdicts = await self._source.range(text, start=start, end=end, step=step)
+        judged = {} if isinstance(verdicts, Unavailable) else judged_by_service(verdicts)
         grid = tuple(start + number * step for number in range(round((end - start) / step) + 1))
-        return Past(answers=answers, grid=grid, window_seconds=window)
+        return Past(answers=answers, grid=grid, window_seconds=window, judged=judged)
 
     async def _discover_interval(self) -> Unavailable | None:
         answer = await self._source.instant(SCRAPE_INTERVAL_QUERY)

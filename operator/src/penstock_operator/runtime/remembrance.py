@@ -14,22 +14,20 @@ from datetime import datetime
 from typing import Any
 
 from penstock_contract import names
-from penstock_operator.core import naming
+from penstock_operator.core import naming, pods
 from penstock_operator.core.ports import Unavailable
-from penstock_operator.core.recall import Past, recall
+from penstock_operator.core.recall import Circumstances, Past, recall
 from penstock_operator.core.scaling import Memory, Policy
-from penstock_operator.core.scaling.safety import UNKNOWN_SECONDS
 from penstock_operator.runtime.cache import Cache, Key
 from penstock_operator.runtime.measure import Measure
 from penstock_operator.runtime.terms import Terms
 
 Manifest = dict[str, Any]
-_Scaled = tuple[Key, str, Policy]
+_Scaled = tuple[Key, Terms, Policy]
 _LOG = logging.getLogger("penstock.autoscale")
 _WAIT_SECONDS = 10.0
 _GIVE_UP_SECONDS = 300.0
-_LONGEST_SECONDS = 1800.0
-_SLACK_SECONDS = 120.0
+_SECONDS = 1800.0  # longer than most windows, and what forecast and margins are learned from again
 _MOST_POINTS = 120
 _FEWEST_POINTS = 12
 _BUDGET = 60_000  # decisions that are made again at most; each takes a tenth of a millisecond
@@ -58,7 +56,7 @@ class Remembrance:
         if self._done:
             return {}
         if self._task is None:
-            scaled = [(key, terms.service.metadata.uid, terms.policy) for key, terms in services if terms.policy]
+            scaled = [(key, terms, terms.policy) for key, terms in services if terms.policy]
             self._began = now if self._began is None else self._began
             if not scaled or now - self._began > _GIVE_UP_SECONDS:
                 self._done = True
@@ -73,15 +71,14 @@ class Remembrance:
         return found or {}
 
     async def _remember(self, scaled: Sequence[_Scaled], gateways: int, now: float) -> dict[str, Memory] | None:
-        seconds = max(_seconds(policy) for _, _, policy in scaled)
         points = max(_FEWEST_POINTS, min(_MOST_POINTS, _BUDGET // len(scaled)))
-        past = await self._measure.past(now=now, seconds=seconds, points=points)
+        past = await self._measure.past(now=now, seconds=_SECONDS, points=points)
         if isinstance(past, Unavailable):
             return None
         found: dict[str, Memory] = {}
-        for number, (key, uid, policy) in enumerate(scaled, start=1):
+        for number, (key, terms, policy) in enumerate(scaled, start=1):
             try:
-                found[uid] = self._recall(key, policy, past, gateways)
+                found[terms.service.metadata.uid] = self._recall(key, terms, policy, past, gateways)
             except Exception:  # noqa: BLE001 - one odd object must not take the memory of the others
                 _LOG.warning("not_remembered namespace=%s name=%s", *key, exc_info=True)
             if number % _SLICE == 0:
@@ -90,19 +87,20 @@ class Remembrance:
         _LOG.info("remembered services=%d seconds=%.0f points=%d", len(found), span, len(past.grid))
         return found
 
-    def _recall(self, key: Key, policy: Policy, past: Past, gateways: int) -> Memory:
+    def _recall(self, key: Key, terms: Terms, policy: Policy, past: Past, gateways: int) -> Memory:
         raw = self._cache.get(names.KIND, key)
         deployment = self._cache.get("Deployment", (key[0], naming.child_name(key[1])))
         if raw is None or deployment is None:
             return Memory()
-        replicas = int(deployment.get("spec", {}).get("replicas", 1))
-        return recall(policy, key, past, replicas=replicas, since=_settled_at(raw, deployment), gateways=gateways)
-
-
-def _seconds(policy: Policy) -> float:
-    """How far back a service's memory reaches: its windows, and time for the averages."""
-    idle = policy.idle_seconds if policy.min_replicas == 0 else 0.0
-    return min(_LONGEST_SECONDS, max(policy.stabilization_seconds, idle, UNKNOWN_SECONDS) + _SLACK_SECONDS)
+        longest = terms.service.spec.runtime.startup_timeout_seconds
+        known = Circumstances(
+            replicas=int(deployment.get("spec", {}).get("replicas", 1)),
+            since=_settled_at(raw, deployment),
+            gateways=gateways,
+            born=datetime.fromisoformat(raw["metadata"]["creationTimestamp"]).timestamp(),
+            startup_seconds=pods.startup_p90(pods.live(self._cache.pods(key)), longest=longest),
+        )
+        return recall(policy, key, past, known)
 
 
 def _settled_at(raw: Manifest, deployment: Manifest) -> float:

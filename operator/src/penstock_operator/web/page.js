@@ -90,7 +90,7 @@ function health() {
   const source = page.metrics_source;
   if (source.ok === false) {
     banner.hidden = false;
-    say(banner, `The metrics source gives nothing, so nothing is removed, and added only as far as the load is known: ${source.detail}`);
+    say(banner, `The metrics source gives nothing. Services with the reason SignalsFromPods go on by what their workers say; of others nothing is removed, and added only as far as the load is known: ${source.detail}`);
   }
   say(pill, source.ok === false ? "live, without metrics" : "live");
   pill.className = `pill ${source.ok === false ? "warn" : "good"}`;

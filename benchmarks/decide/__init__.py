@@ -1,0 +1,1 @@
+"""What one decision of the policy costs, in time and in memory."""

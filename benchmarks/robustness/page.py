@@ -1,0 +1,223 @@
+"""The page of what was measured beside the comparison, in Markdown, from the figures that each benchmark keeps."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_RESULTS: Final = Path(__file__).resolve().parent / "results"
+_PAGE: Final = _ROOT / "docs" / "evidence" / "policy-robustness.md"
+_WORST: Final = 5
+_WORTH_SAYING: Final = 0.0005
+_WHOLE: Final = 4_900_000
+_HEAD: Final = """# The policy beyond the traces
+
+Each part is written by the command that it names; not edited by hand. The comparison with rivals:
+[policy.md](policy.md). **Simulated**, but for what a decision costs.
+"""
+
+Figures = Mapping[str, Any]
+
+
+def command(target: str, arguments: Sequence[str], *, before: str = "") -> str:
+    """What makes a part again, for who types it."""
+    given = "" if not arguments else f" BENCH_ARGS='{' '.join(arguments)}'"
+    return f"{before}make {target}{given}"
+
+
+def keep(part: str, figures: Figures) -> None:
+    """Keep what a benchmark has found."""
+    _RESULTS.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(figures, indent=1, allow_nan=False)
+    (_RESULTS / f"{part}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write() -> Path:
+    """Write the page from what there is; where it is."""
+    found = {part: _RESULTS / f"{part}.json" for part in _PARTS}
+    kept = {part: json.loads(path.read_text(encoding="utf-8")) for part, path in found.items() if path.exists()}
+    _PAGE.write_text(page(kept), encoding="utf-8")
+    return _PAGE
+
+
+def page(kept: Mapping[str, Figures]) -> str:
+    """The page of the parts that there are."""
+    return _HEAD + "".join("\n" + "\n".join(_PARTS[part](kept[part])) + "\n" for part in _PARTS if part in kept)
+
+
+def _ran(figures: Figures) -> str:
+    return f"<!-- not run: a benchmark, minutes -->\n```sh\n{figures['command']}\n```\n"
+
+
+def _verdict(figures: Figures) -> str:
+    found = figures["problems"]
+    return "**Holds.**" if not found else "**Missed**: " + "; ".join(found) + "."
+
+
+def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *["--:"] * (len(columns) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, rule, *lines))
+
+
+def _prose(text: str, *, indent: str = "") -> str:
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _decide(figures: Figures) -> Iterator[str]:
+    taken, memory = figures["time"], figures["memory"]
+    yield "## What a decision costs\n"
+    yield _ran(figures)
+    yield _prose(
+        f"Bar: 1 ms a call on average at 1,000 services, and memory that does not grow. {_verdict(figures)} "
+        f"{taken['calls']:,} calls of `decide()` for {figures['services']:,} services, in time that the process used "
+        f"of a core ({figures['machine']}, load average {figures['load']:.0f}). What it is given comes from simulated "
+        "services of every shape, with what they have learned by then."
+    )
+    names = ("mean_ms", "p50_ms", "p99_ms", "max_ms")
+    yield "\n" + _table(("mean", "p50", "p99", "most"), [[f"{taken[name]:.2f} ms" for name in names]])
+    yield "\nShare of the calls in which a part of the policy had something to do:\n"
+    yield _table(("part", "calls"), [(name, f"{share:.0%}") for name, share in taken["parts"].items()])
+    yield "\n" + _prose(
+        f"Memory, by `tracemalloc` over {memory['ticks']:,} ticks of {memory['services']} services: "
+        f"{memory['bytes_a_service'] / 1024:.1f} KiB a service at the end, "
+        f"{memory['most_bytes_a_service'] / 1024:.1f} at most, "
+        f"{memory['growth_bytes_a_service']:+.0f} bytes from the middle to the end."
+    )
+
+
+def _steps(figures: Figures) -> Iterator[str]:
+    rows = figures["rows"]
+    held = sum(row["holds"] for row in rows)
+    yield "## After a step of three\n"
+    yield _ran(figures)
+    yield _prose(
+        "Load that has come steadily for 20 minutes becomes three times as much at once, without a sign before. "
+        "Capacity: from the step until as many replicas are ready as attain at the new rate when they never change. "
+        "Bar: the 90th percentile of the start-up times of the pods asked for + two ticks + a rate window. Backlog: "
+        "from there until no more wait than there are replicas. Bar: two start-ups. "
+        f"{held} of {len(rows)} runs hold both. {_verdict(figures)}"
+    )
+    columns = (
+        "start-up", "seed", "replicas", "need", "first decision", "capacity", "bar", "most waiting", "gone after",
+        "bar", "attainment",
+    )  # fmt: skip
+    lines = [
+        (
+            f"{row['startup_seconds']:g} s",
+            str(row["seed"]),
+            str(row["before"]),
+            str(row["need"]),
+            _seconds(row["first_decision_seconds"]),
+            _seconds(row["capacity_seconds"]),
+            _seconds(row["capacity_bar_seconds"]),
+            f"{row['backlog_most']:.0f}",
+            _seconds(row["backlog_seconds"]),
+            _seconds(row["backlog_bar_seconds"]),
+            f"{row['attainment']:.1%}",
+        )
+        for row in rows
+    ]
+    yield "\n" + _table(columns, lines)
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.0f} s"
+
+
+def _sensitivity(figures: Figures) -> Iterator[str]:
+    rows = [row for row in figures["rows"] if not row["crash"]]
+    yield "## Worlds that nobody chose\n"
+    yield _ran(figures)
+    yield _prose(
+        f"{len(figures['rows'])} configurations, each drawn with its number as the seed: shape, rate, lengths, replica "
+        "(eight references, made up to twice as fast or slow), start-up of 5 to 420 s, interval of the scrapes, SLA "
+        "and bounds. Ours with what ships. Bar: no crash, no more replicas than four times the oracle's most, a memory "
+        f"that stays small. {_verdict(figures)} It took {figures['seconds'] / 60:.0f} minutes at a load average of "
+        f"{figures['load']:.0f}."
+    )
+    yield "\n" + _table(("of all", "figure"), _overall(rows))
+    yield f"\nThe {_WORST} that lack most:\n"
+    yield from map(_world, sorted(rows, key=lambda row: row["attainment"] - row["asked"])[:_WORST])
+    yield f"\nThe {_WORST} dearest beside the oracle:\n"
+    yield from map(_world, sorted(rows, key=lambda row: -(_ratio(row) or 0.0))[:_WORST])
+    yield "\nAll of them:\n"
+    columns = ("seed", "shape", "start-up", "fluid mean", "asked", "attained", "GPU-hours / oracle", "turns/h", "peak")
+    yield _table(columns, [_line(row) for row in figures["rows"]])
+
+
+def _overall(rows: Sequence[Figures]) -> list[tuple[str, str]]:
+    ratios = [ratio for row in rows if (ratio := _ratio(row)) is not None]
+    low, middle, high = np.percentile(ratios, (10, 50, 90))
+    short = np.array([max(0.0, row["asked"] - row["attainment"]) for row in rows])
+    most = max(row["peak"] / row["oracle_peak"] for row in rows if row["oracle_peak"])
+    return [
+        ("attain what is asked", f"{int((short == 0).sum())} of {len(rows)}"),
+        ("lack at most one percentage point", f"{int((short <= 0.01).sum())} of {len(rows)}"),
+        ("the oracle finds a plan", f"{len(ratios)} of {len(rows)}"),
+        ("GPU-hours / oracle: median, 10th to 90th percentile", f"{middle:.2f}, {low:.2f} to {high:.2f}"),
+        ("most replicas asked for / oracle's most, the largest", f"{most:.1f}"),
+        ("largest memory of a service, pickled", f"{max(row['memory_bytes'] for row in rows) / 1024:.1f} KiB"),
+        ("requests killed in flight", str(sum(row["killed"] for row in rows))),
+    ]
+
+
+def _ratio(row: Figures) -> float | None:
+    return row["gpu_hours"] / row["oracle_gpu_hours"] if row["oracle_gpu_hours"] else None
+
+
+def _line(row: Figures) -> tuple[str, ...]:
+    about = (str(row["seed"]), row["shape"], f"{row['startup_seconds']} s", f"{row['mean_replicas']:g}")
+    if row["crash"]:
+        return (*about, f"{row['asked']:.0%}", "crashed", "-", "-", "-")
+    ratio = _ratio(row)
+    reached = f"{row['attainment']:.2%}"
+    return (
+        *about,
+        f"{row['asked']:.0%}",
+        reached if row["attainment"] >= row["asked"] else f"**{reached}**",
+        "-" if ratio is None else f"{ratio:.2f}",
+        f"{row['turns_per_hour']:.1f}",
+        str(row["peak"]),
+    )
+
+
+def _world(row: Figures) -> str:
+    ratio = _ratio(row)
+    dear = "no oracle" if ratio is None else f"{ratio:.2f} times the oracle's GPU-hours"
+    reasons = sorted(row["lost"].items(), key=lambda one: -one[1])
+    why = ", ".join(f"{share:.1%} {name}" for name, share in reasons if share >= _WORTH_SAYING) or "next to nothing"
+    return _prose(
+        f"- **{row['seed']}** {row['shape']}, {row['rate']:g} requests/s of {row['prompt']:,} + {row['output']:,} "
+        f"tokens on `{row['profile']}`, fluid mean {row['mean_replicas']:g} replicas, start-up "
+        f"{row['startup_seconds']} s, scrapes every {row['scrape_seconds']:g} s, TTFT {row['ttft_seconds']:g} s and "
+        f"TPOT {1e3 * row['tpot_seconds']:.0f} ms for {row['asked']:.0%}: attains {row['attainment']:.2%} "
+        f"(first tokens {row['attainment_ttft']:.2%}), {dear}. Lost: {why}.",
+        indent="  ",
+    )
+
+
+def _timed(figures: Figures) -> Iterator[str]:
+    verdict = _verdict(figures) if figures["requests"] >= _WHOLE else "This is a part of it, which says nothing yet."
+    yield "## How long a comparison takes\n"
+    yield _ran(figures)
+    yield _prose(
+        f"Eight policies with three seeds each, and the oracle of each seed, on {figures['hours']:g} hours of "
+        f"`{figures['trace']}`, scaled to a fluid mean of 10 replicas: {figures['requests']:,} requests a seed, "
+        f"start-up 60 s. Bar: 8 minutes on two cores at no more than 5,000,000 requests. {verdict} "
+        f"{figures['seconds'] / 60:.1f} minutes on the wall and {figures['cpu_seconds'] / 60:.1f} of a core, on "
+        f"{figures['cores']} cores with a load average of up to {figures['load']:.0f}."
+    )
+
+
+_PARTS: Final[Mapping[str, Callable[[Figures], Iterator[str]]]] = {
+    "decide": _decide,
+    "steps": _steps,
+    "sensitivity": _sensitivity,
+    "timed": _timed,
+}

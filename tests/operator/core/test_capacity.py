@@ -2,20 +2,23 @@ from dataclasses import replace
 
 import pytest
 
-from observations import fresh, observation
+from observations import NOW, fresh, observation
 from penstock_operator.core.scaling import Decision, Memory, Observation, Policy, Reason, Signal, SignalState
 from penstock_operator.core.scaling.capacity import (
     SATURATION_MARGIN,
     attributed,
     learn_saturation,
+    saturated,
     tokens_per_second,
 )
+from penstock_operator.core.scaling.learning import learn
 
 POLICY = Policy(min_replicas=1, max_replicas=9)
 SATURATED = observation(replicas=2, served=20, tokens_per_request=100, waiting=8, running=32)
 
 
 def test_a_queue_at_every_replica_shows_what_one_gives() -> None:
+    assert saturated(SATURATED)
     assert learn_saturation(None, SATURATED) == 1000
 
 
@@ -44,7 +47,27 @@ NO_PROOF: dict[str, Observation] = {
 @pytest.mark.parametrize("case", NO_PROOF)
 @pytest.mark.parametrize("known", [None, 700.0])
 def test_what_proves_nothing_teaches_nothing(case: str, known: float | None) -> None:
-    assert learn_saturation(known, NO_PROOF[case]) == known
+    seen = NO_PROOF[case]
+    assert not saturated(seen) or learn_saturation(known, seen) == known
+    memory = Memory(saturation_tokens_per_second=known)
+    for tick in range(20):
+        memory = learn(POLICY, seen, memory, NOW + 5.0 * tick)
+    assert memory.saturation_tokens_per_second == known
+
+
+def test_a_queue_has_to_last_a_whole_window() -> None:
+    memory, known = Memory(), []
+    for tick in range(14):
+        memory = learn(POLICY, SATURATED, memory, NOW + 5.0 * tick)
+        known.append(memory.saturation_tokens_per_second)
+    assert known[:12] == [None] * 12
+    assert known[-1] == 1000
+
+
+def test_what_waits_for_the_next_step_is_no_queue() -> None:
+    tiny = observation(replicas=6, arrivals=600, tokens_per_request=13, waiting=13, running=40)
+    assert not saturated(tiny)
+    assert saturated(replace(tiny, waiting=fresh(200)))
 
 
 def test_a_target_wins_and_what_was_seen_gets_a_margin() -> None:

@@ -68,9 +68,10 @@ def test_overload_without_a_target_is_sized_by_the_saturation_that_was_seen() ->
     memory = Memory()
     seen = observation(arrivals=30, served=10, waiting=20, running=16)
     replicas = []
-    for tick in range(6):
+    for tick in range(14):
         decision, memory = decide(policy, seen, memory, NOW + 5 * tick)
         replicas.append(decision.replicas)
+    assert replicas[0] == 2  # one more, until a whole window with a queue was seen
     assert replicas[-1] >= 3
     assert decision.capacity_tokens_per_second == pytest.approx(800)
 
@@ -293,3 +294,20 @@ def test_what_does_not_act_is_limited_by_nothing(why: dict[str, object]) -> None
     seen = replace(observation(arrivals=500, running=8), foreign_scaler=why.get("foreign"))
     decision, _ = decide(policy, seen, warm(arrivals=8, running=8), NOW)
     assert (decision.replicas, decision.act, decision.limited_by) == (1, False, LimitedBy.NONE)
+
+
+def test_a_load_that_stops_at_once_is_waited_for() -> None:
+    memory, now = Memory(), NOW
+    for _ in range(40):
+        _, memory = decide(POLICY, observation(replicas=4, arrivals=30, running=30), memory, now)
+        now += 5.0
+    stopped, kept = now, 0.0
+    idle = replace(observation(replicas=4), held=fresh(0), in_flight=fresh(0))
+    for _ in range(60):
+        decision, memory = decide(POLICY, idle, memory, now)
+        if decision.replicas < 4:
+            break
+        assert decision.reason is Reason.STABILIZING
+        kept = now - stopped
+        now += 5.0
+    assert 2.2 * POLICY.stabilization_seconds <= kept <= 2.6 * POLICY.stabilization_seconds

@@ -19,11 +19,11 @@ SATURATION_MARGIN = 0.8
 LEAST_WINDOWS = 6
 _AS_GOOD_AS_IDLE = 1.25  # mean step over an empty one: fewer sequences than that make no request quicker
 _FOLLOW_DOWN = 0.05
-_QUEUED_SECONDS = 1.0  # of arrivals, in the queue of a saturated replica
+_QUEUED_SECONDS = 0.25  # of work in the queue of a saturated replica
 
 
 def saturated(seen: Observation) -> bool:
-    """True when every replica has a queue: two requests each, and what arrives in a second.
+    """True when every replica has a queue: two requests each, and what they finish in a quarter of a second.
 
     Less than that is what happens to wait for the next step when requests are small and many.
     """
@@ -32,8 +32,8 @@ def saturated(seen: Observation) -> bool:
         return False
     if seen.ready == 0 or seen.ready != seen.replicas or seen.reporting.value < seen.ready:
         return False
-    arrivals = seen.arrivals.value if seen.arrivals.fresh else 0.0
-    return seen.waiting.value >= max(2.0 * seen.ready, _QUEUED_SECONDS * arrivals)
+    finished = seen.finished.value if seen.finished.fresh else 0.0
+    return seen.waiting.value >= max(2.0 * seen.ready, _QUEUED_SECONDS * finished)
 
 
 def learn_saturation(known: float | None, seen: Observation) -> float | None:

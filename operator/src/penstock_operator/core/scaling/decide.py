@@ -36,6 +36,7 @@ class _Wish:
     arrivals: float | None = None
     length: float | None = None
     busy: float | None = None
+    pause: str = ""
 
 
 def decide(policy: Policy, observation: Observation, memory: Memory, now: float) -> tuple[Decision, Memory]:
@@ -93,19 +94,19 @@ def _wish(
     )
     offered = memory.arrivals or 0.0
     if offered == 0 and waiting == 0 and seen.running.fresh and seen.running.value == 0:
-        return _without_load(policy, current, idle_seconds)
+        reason = Reason.STEADY if current == 1 else Reason.LESS_LOAD
+        pause = _pause(policy, current, idle_seconds)
+        return _Wish(1, reason, "no load", needed=0.0, demand=0.0, arrivals=0.0, pause=pause)
     wish = _for_load(policy, seen, memory, offered=offered, length=length, per_replica=per_replica, excess=excess)
     return replace(wish, arrivals=offered, length=length)
 
 
-def _without_load(policy: Policy, current: int, idle_seconds: float) -> _Wish:
-    """The wish while nobody asks; a load that stops all at once may be back all at once, so it is waited for."""
-    nothing = _Wish(1, Reason.STEADY if current == 1 else Reason.LESS_LOAD, "no load", 0.0, 0.0, 0.0)
+def _pause(policy: Policy, current: int, idle_seconds: float) -> str:
+    """Why a load that has stopped is waited for, if it is: what stops all at once may be back all at once."""
     until = safety.PAUSE_WINDOWS * policy.stabilization_seconds
     if current <= 1 or idle_seconds >= until:
-        return nothing
-    message = f"holds {current}: no load for {idle_seconds:.0f} s, which may be a pause until {until:.0f} s have passed"
-    return replace(nothing, replicas=current, reason=Reason.STABILIZING, message=message)
+        return ""
+    return f"idle for {idle_seconds:.0f} s, which may be a pause until it is {until:.0f} s"
 
 
 def _for_load(
@@ -184,6 +185,8 @@ def _safely(
     elif wish.replicas < current and (obstacle := safety.why_not_down(seen, idle=wish.reason is Reason.IDLE)):
         limit = LimitedBy.UNKNOWN if obstacle[0] is Reason.SIGNALS_UNKNOWN else LimitedBy.NONE
         decision = _held(decision, current, obstacle[1], reason=obstacle[0], limit=limit)
+    elif wish.pause:
+        decision = _held(decision, current, wish.pause, reason=Reason.STABILIZING, limit=LimitedBy.NONE)
     elif wish.replicas > current and seen.unschedulable:
         text = f"{seen.unschedulable} pods find no node with room"
         decision = _held(decision, current, text, reason=wish.reason, limit=LimitedBy.QUOTA)

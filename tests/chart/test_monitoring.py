@@ -89,6 +89,10 @@ def test_the_runbook_has_no_section_for_an_alert_that_is_gone() -> None:
     assert {anchor for anchor in anchors if anchor.startswith("penstock")} == {name.lower() for name in ALERTS}
 
 
+def test_the_first_page_says_how_many_there_are() -> None:
+    assert f"The chart has {len(ALERTS)} alerts " in (ROOT / "README.md").read_text()
+
+
 def test_both_kinds_of_prometheus_get_the_same_rules(render: Render) -> None:
     rendered = render(ci="full")
     (rule,) = rendered.kind("PrometheusRule")

@@ -25,7 +25,7 @@ from scripts.kind.settings import Settings
 from kind_record import Record
 from kind_world import MONITORING, SYSTEM, TEAM, World, apply, objects, visit
 from pages import ROOT
-from penstock_lab.cluster.catalog import HELM, KUBERNETES
+from penstock_lab.cluster.catalog import HELM
 from serving import Api
 
 VALUES: dict[str, Any] = {
@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def record(request: pytest.FixtureRequest) -> Iterator[Record]:
-    made = Record(versions={"Kubernetes": KUBERNETES, "kind": catalog.KIND, "Helm": HELM})
+    made = Record(versions={"Kubernetes": "", "kind": catalog.KIND, "Helm": HELM})
     yield made
     if made.phases:
         keep = bool(os.environ.get("PENSTOCK_KIND_KEEP"))
@@ -71,6 +71,8 @@ def kind(record: Record) -> Iterator[Cluster]:
             lifecycle.down(settings)
         raise
     record.steps, record.origin = build.seconds, build.origin
+    server = json.loads(cluster.kubectl("version", "--output=json"))["serverVersion"]["gitVersion"]
+    record.versions["Kubernetes"] = server.removeprefix("v")  # that of an official node image is kind's choice
     yield cluster
     if not keep:
         began = time.monotonic()

@@ -20,6 +20,7 @@ from penstock_operator.core.scaling import (
     SignalState,
     decide,
 )
+from penstock_operator.core.scaling.budget import Missed
 from penstock_operator.core.scaling.types import Mode
 
 POLICY = Policy(min_replicas=1, max_replicas=100, target_tokens_per_second=1000.0, stabilization_seconds=60.0)
@@ -311,3 +312,16 @@ def test_a_load_that_stops_at_once_is_waited_for() -> None:
         kept = now - stopped
         now += 5.0
     assert 2.2 * POLICY.stabilization_seconds <= kept <= 2.6 * POLICY.stabilization_seconds
+
+
+def test_requests_that_miss_in_numbers_outweigh_a_capacity_that_says_there_is_room() -> None:
+    policy = replace(POLICY, allowed=0.01, ttft_seconds=2.0)
+    seen = replace(observation(replicas=10, arrivals=20, running=20), missed=(Missed("TTFT", 0.01, 10.0, 10.0),))
+    memory, now, asked = Memory(), NOW, []
+    for _ in range(12):
+        decision, memory = decide(policy, seen, memory, now)
+        asked.append(decision.replicas)
+        now += 5.0
+    assert max(asked) in (13, 14, 15)
+    waiting, _ = decide(policy, replace(seen, replicas=14, starting_ages=(5.0,) * 4), memory, now)
+    assert waiting.replicas == 14

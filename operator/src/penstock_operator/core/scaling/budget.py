@@ -21,7 +21,7 @@ _TAIL_GAIN = 0.02
 _WORST_SHARE = 0.2  # a collapse says no more than this about the margins: the backlog sees to it
 _LEAST_SERVED = 0.1
 _FIRST_TOKEN = ("TTFT", "Any")  # objectives that a prompt can miss by its own length
-_SPENT = 0.85  # share of the budget that is meant to be used
+_SPENT = 0.75  # share of the budget that is meant to be used
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ one service.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from penstock_operator.core.scaling import demand, learning, predict, safety, sizing
@@ -137,7 +138,11 @@ def _for_load(
     need = sizing.need(now=busy, growth=growth, backlog=backlog)
     replicas = max(1, sizing.recommend(need.total, current=current))
     if not excess and learning.doubtful(policy, memory, memory.at or 0.0):
-        replicas = min(replicas, max(1, current))
+        shown = math.ceil(tokens / memory.shown) if memory.shown else 1
+        replicas = min(replicas, max(current, shown, 1))
+    full = learning.overfull(policy, seen, memory)
+    if full is not None:
+        replicas = max(replicas, full)
     message = (
         f"{offered:.2f} req/s x {length:.1f} tokens = {tokens:.0f} tok/s offered; one replica carries "
         f"{per_replica:.0f} tok/s: {busy:.2f} replicas now{_growth_in_words(growth, horizon)}"

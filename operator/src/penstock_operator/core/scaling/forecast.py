@@ -3,8 +3,8 @@
 The load comes as work (what one request costs, times requests per second), in any unit that does not change. Pairs of a
 load and the load one start-up time later feed a regression that forgets over some twenty of these times. Its slope and
 offset carry a ramp on, fall back to the mean where loads do not last, and stay where they do. The width is by how much
-loads came out above what the line said before they came: a load that falls asks for no reserve. Its square grows with
-the load. So a steady service keeps hardly any reserve, and one with bursts keeps what its own bursts ask for.
+loads differ from what the line said before they came, a fall counting half as much as a rise. Its square grows with the
+load. So a steady service keeps hardly any reserve, and one with bursts keeps what its own bursts ask for.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _PENDING = 24
 _LATE_SECONDS = 30.0
 _WARM_SECONDS = 60.0  # until what is counted over windows is whole
 _LEAST_WORK = 1e-9
+_DOWNWARDS = 0.25  # of a square, where less came than expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Forecast:
         before: mean load of the pairs' first halves.
         after: mean load of their second halves.
         squares: decayed sums about the means: squares of the first halves, products of both.
-        surprise: decayed sum of squares of what came beyond what was expected, over what was expected.
+        surprise: decayed sum of squared errors over what was expected, a fall's in part.
         peak: highest load so far, fading.
         pending: (time of the second half, first half, what is expected of the second) to come, oldest first.
         since: Unix seconds of the first load.
@@ -60,7 +61,7 @@ class Forecast:
 
     @property
     def sigma(self) -> float:
-        """How far loads came out above what was expected of them, as a root mean square, in work per second."""
+        """How far loads came out from what was expected, rises above all, as a root mean square, in work per second."""
         return math.sqrt(self.surprise / self.pairs * self.level)
 
     def ahead(self) -> float:
@@ -148,5 +149,6 @@ def _paired(
     before, after = known.before + dx / pairs, known.after + dy / pairs
     xx, xy = known.squares
     squares = (xx * decay + dx * (first - before), xy * decay + dx * (second - after))
-    surprise = known.surprise * decay + max(0.0, second - expected) ** 2 / expected
+    error = second - expected
+    surprise = known.surprise * decay + error * error / expected * (1.0 if error > 0 else _DOWNWARDS)
     return replace(known, pairs=pairs, before=before, after=after, squares=squares, surprise=surprise)

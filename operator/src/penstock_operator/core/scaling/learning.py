@@ -8,6 +8,7 @@ nothing.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from penstock_operator.core.scaling import budget, capacity, demand, forecast
@@ -16,6 +17,9 @@ from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Ob
 
 STARTUP_SECONDS = 60.0  # of a replica, until one was measured
 _TICK_SECONDS = 5.0
+_LATE_SECONDS = 20.0
+_LATE = 0.1  # share of requests that miss: a collapse, not a tail
+_MOST_MORE = 0.5
 _LEAST_COST = 1e-9
 YOUNG_WINDOWS = 36  # three minutes
 _SHORT_SECONDS = 30.0  # from a shortage to the last misses that it made
@@ -31,8 +35,31 @@ def doubtful(policy: Policy, memory: Memory, now: float) -> bool:
     """True while replicas serve in time and the step model that may say they do not is young."""
     if policy.target_tokens_per_second is not None or policy.allowed is None or memory.fit is None:
         return False
-    late = memory.missed_at is not None and now - memory.missed_at <= _SHORT_SECONDS
-    return memory.fit.windows < YOUNG_WINDOWS and not late
+    return memory.fit.windows < YOUNG_WINDOWS and not _late(memory, now)
+
+
+def _smoothed(late: float, seen: Observation, elapsed: float) -> float:
+    """Share of the requests that miss the objective that most miss, with the last seconds folded in."""
+    if not any(one.met + one.missed for one in seen.missed):
+        return late
+    weight = 1.0 - math.exp(-elapsed / _LATE_SECONDS)
+    return late + weight * (max(one.share for one in seen.missed) - late)
+
+
+def overfull(policy: Policy, seen: Observation, memory: Memory) -> int | None:
+    """Replicas when requests are late in numbers and none is on its way: what is seen outweighs the model.
+
+    None while that is not so. At most half as many again at a time; the next time is when these are ready.
+    """
+    late = memory.late - _unavoidable(policy, memory)
+    if policy.allowed is None or late < max(_LATE, 5 * policy.allowed) or seen.ready < seen.replicas or not seen.ready:
+        return None
+    return seen.ready + max(1, math.ceil(seen.ready * min(_MOST_MORE, late)))
+
+
+def _late(memory: Memory, now: float) -> bool:
+    """True while or shortly after more requests than may miss an objective."""
+    return memory.missed_at is not None and now - memory.missed_at <= _SHORT_SECONDS
 
 
 def growth(policy: Policy, memory: Memory) -> float:
@@ -57,6 +84,7 @@ def _adjusted(policy: Policy, seen: Observation, memory: Memory, now: float) -> 
         at=now,
         saturation_tokens_per_second=saturation,
         saturated_since=since,
+        late=_smoothed(memory.late, seen, elapsed),
         missed_at=now if any(one.share > one.allowed for one in seen.missed) else memory.missed_at,
         fit=capacity.learn_step(memory.fit, seen, now),
         margins=budget.adjust(
@@ -110,6 +138,9 @@ def _foresee(
     busy = None if per_replica is None else memory.arrivals * length / per_replica
     waiting = (seen.waiting.value if seen.waiting.fresh else 0.0) + (seen.held.value if seen.held is not None else 0.0)
     short = (busy is not None and busy > seen.ready) or waiting > seen.ready
+    if seen.ready and waiting <= seen.ready and not _late(memory, now):
+        offered = memory.arrivals * length / seen.ready
+        memory = replace(memory, shown=max(memory.shown or 0.0, offered))
     cost, known = _cost(memory.fit, memory.prompt, length), memory.forecast
     if known is not None and before is not memory.fit:
         known = forecast.rescaled(known, cost / _cost(before, memory.prompt, length))

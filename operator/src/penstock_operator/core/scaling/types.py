@@ -262,6 +262,8 @@ class Memory:
         forecast: of the work that is offered; None before the first.
         margins: reserve that the error budget asks for; None before the first tick.
         saturated_since: start of the present stretch in which every replica has a queue; None outside of one.
+        shown: most generated tokens/s that were offered to each replica while requests were in time; None = unseen.
+        late: share of the requests that miss the objective that most miss, over the last half minute.
         missed_at: when more requests than may last missed an objective; None = never.
         short_at: when replicas were last too few for the load; None = never.
         at: Unix seconds of the last tick.
@@ -277,6 +279,8 @@ class Memory:
     forecast: Forecast | None = None
     margins: Margins | None = None
     saturated_since: float | None = None
+    shown: float | None = None
+    late: float = 0.0
     missed_at: float | None = None
     short_at: float | None = None
     at: float | None = None

@@ -1,7 +1,8 @@
 """Workers asked directly: what one pod exports now, without a metrics source between.
 
 Used for the few pods that drain, and for scaling while the metrics source is away. A worker's image is its tenant's: no
-redirect is followed, no page is read beyond a bound or a deadline, and a page that is odd in any place is none.
+redirect is followed, no page is read beyond a bound or a deadline, no more of it is parsed than takes milliseconds, and
+a page that is odd in any place is none.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ from penstock_operator.core.ports import Sample
 
 _TIMEOUT = aiohttp.ClientTimeout(total=2)
 _LONGEST_PAGE = 4 << 20  # bytes; an engine's page has some hundred thousand
+_MOST_LINES = 50_000  # of a page; an engine's has some thousand
+# Of what is parsed, on the event loop: an engine has a few hundred lines of interest, of some hundred characters each.
+_LONGEST_LINE = 4 << 10
+_LONGEST_TEXT = 64 << 10
+_MOST_KEPT = 1_000  # lines; each costs the parser some ten microseconds, however short
+_MOST_ESCAPES = 1_000  # backslashes; the parser's time grows with their square
 
 
 class WorkerScraper:
@@ -84,12 +91,34 @@ def samples_of(page: str, wanted: Collection[str]) -> Mapping[str, Sequence[Samp
     Only their lines are parsed: the histograms beside them are most of a page.
 
     Raises:
-        ValueError: one of these lines cannot be read.
+        ValueError: one of these lines cannot be read, or there is more of them than an engine has.
     """
-    lines = [line for line in page.splitlines() if line.partition("{")[0].partition(" ")[0] in wanted]
+    text = _kept(page, wanted)
     found: dict[str, list[Sample]] = {}
-    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
-        for sample in family.samples:
-            if math.isfinite(sample.value):
-                found.setdefault(sample.name, []).append(Sample(dict(sample.labels), float(sample.value)))
+    try:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if math.isfinite(sample.value):
+                    found.setdefault(sample.name, []).append(Sample(dict(sample.labels), float(sample.value)))
+    except Exception as error:  # the parser lets IndexError, KeyError and others out, as the line happens to be odd
+        raise ValueError(f"no metrics page: {type(error).__name__}: {error}") from error
     return found
+
+
+def _kept(page: str, wanted: Collection[str]) -> str:
+    """The lines of the named metrics.
+
+    Raises:
+        ValueError: there are more lines than may be looked at, or more text than may be parsed.
+    """
+    if page.count("\n") > _MOST_LINES:
+        raise ValueError(f"a metrics page of more than {_MOST_LINES} lines")
+    lines = [line for line in page.split("\n") if line.partition("{")[0].partition(" ")[0] in wanted]
+    if any(len(line) > _LONGEST_LINE for line in lines):
+        raise ValueError(f"a line of metrics with more than {_LONGEST_LINE} characters")
+    text = "\n".join(lines) + "\n"
+    if len(text) > _LONGEST_TEXT or len(lines) > _MOST_KEPT or text.count("\\") > _MOST_ESCAPES:
+        raise ValueError(
+            f"metrics of more than {_LONGEST_TEXT} characters, {_MOST_KEPT} lines or {_MOST_ESCAPES} escapes"
+        )
+    return text

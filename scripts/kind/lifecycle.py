@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from penstock_lab.cluster.binaries import Resolver
 from penstock_lab.cluster.catalog import TOOLS
@@ -20,7 +21,12 @@ from .catalog import CLIENT, CONTROL_PLANE, MODULES, NODE
 from .cluster import Cluster
 from .engine import Engine
 from .errors import CannotRunError, KindError
-from .settings import Settings
+from .settings import PREFIX, Settings
+
+_NO_TORCH: Final = (
+    f"the worker's image needs a CPU build of torch: set {PREFIX}TORCH_INDEX to the URL of a package index that "
+    f"has one, or {PREFIX}BASE to an image with Python and torch"
+)
 
 
 @dataclass(slots=True)
@@ -71,9 +77,11 @@ def up(settings: Settings, build: Build) -> Cluster:
                 image = _made(builder, settings, build, binaries)
         engine = engines.start(settings)
     else:
-        registry = _registry_answers(engine)
+        registry = _registry_answers(engine, settings)
         if not registry and os.geteuid() != 0:
             raise CannotRunError("no image registry answers, and only root can make the images without one")
+        if registry and not settings.base and not settings.torch_index:
+            raise CannotRunError(_NO_TORCH)
         with build.step("binaries"):
             ours = not registry and not settings.node_image
             binaries = _binaries(build, ["prometheus", "helm", "kubectl"], node_too=ours)
@@ -138,12 +146,12 @@ def _made(engine: Engine, settings: Settings, build: Build, binaries: dict[str, 
     return image
 
 
-def _registry_answers(engine: Engine) -> bool:
-    """Whether the image that the Dockerfile stands on can be pulled."""
+def _registry_answers(engine: Engine, settings: Settings) -> bool:
+    """Whether the image that ours are to stand on can be pulled: the one that is set, or the Dockerfile's."""
     found = re.search(r"^ARG BASE=(\S+)$", (images.ROOT / "images" / "Dockerfile").read_text(), re.MULTILINE)
     assert found is not None
     try:
-        engine.run("docker", "pull", "--quiet", found[1], seconds=600.0)
+        engine.run("docker", "pull", "--quiet", settings.base or found[1], seconds=600.0)
     except KindError:
         return False
     return True

@@ -18,8 +18,9 @@ class Settings:
     Attributes:
         cluster: name of the kind cluster.
         node_image: to run nodes from (`PENSTOCK_KIND_NODE_IMAGE`); empty is kind's own, or one made here.
-        base: image to build ours on (`PENSTOCK_KIND_BASE`), with a torch; empty is the Dockerfile's, or one made here.
-        torch_index: package index with CPU builds of torch (`PENSTOCK_KIND_TORCH_INDEX`), for a base without torch.
+        base: image to build ours on (`PENSTOCK_KIND_BASE`); empty is the Dockerfile's, or one made here.
+        torch_index: package index with CPU builds of torch (`PENSTOCK_KIND_TORCH_INDEX`), for a base without torch, as
+            the Dockerfile's is; empty where the base has one.
         engine: `docker` uses the Docker that answers, `private` starts one of its own (`PENSTOCK_KIND_ENGINE`); empty
             takes the first that works.
         cache: folder of root file systems, and of the private engine's images.
@@ -46,7 +47,7 @@ class Settings:
             cluster=cluster,
             node_image=env.get(f"{PREFIX}NODE_IMAGE", ""),
             base=env.get(f"{PREFIX}BASE", ""),
-            torch_index=env.get(f"{PREFIX}TORCH_INDEX", "https://download.pytorch.org/whl/cpu"),
+            torch_index=env.get(f"{PREFIX}TORCH_INDEX", ""),
             engine=env.get(f"{PREFIX}ENGINE", ""),
             cache=cache / "penstock" / "kind",
             run=Path("/run/penstock-kind"),

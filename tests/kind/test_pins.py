@@ -6,11 +6,12 @@ import re
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
-from scripts.kind import catalog, engine, images, node
+from scripts.kind import catalog, engine, images, lifecycle, node
 from scripts.kind.cluster import Cluster
 from scripts.kind.engine import Engine
 from scripts.kind.errors import CannotRunError
@@ -60,6 +61,19 @@ def test_an_engine_of_another_name_is_refused() -> None:
     settings = Settings.from_environment({"PENSTOCK_KIND_ENGINE": "podman"})
     with pytest.raises(CannotRunError, match="PENSTOCK_KIND_ENGINE is docker or private, not 'podman'"):
         engine.ordinary(settings)
+
+
+def test_official_images_have_no_torch_and_ask_for_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    docker = tmp_path / "docker"  # one that answers everything, and keeps what it was asked
+    docker.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    settings = Settings.from_environment({"PENSTOCK_KIND_ENGINE": "docker", "XDG_CACHE_HOME": str(tmp_path)})
+    with pytest.raises(CannotRunError, match="set PENSTOCK_KIND_TORCH_INDEX to"):
+        lifecycle.up(settings, lifecycle.Build())
+    assert "pull --quiet python:" in (tmp_path / "asked").read_text()
+    assert lifecycle._registry_answers(Engine(), replace(settings, base="registry.example/base"))
+    assert (tmp_path / "asked").read_text().endswith("pull --quiet registry.example/base\n")
 
 
 def test_what_is_no_command_says_how_it_is_used() -> None:

@@ -1,6 +1,7 @@
 """What a run of the kind tests did, how long it took and what became of every request: a file, and a page of it."""
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -85,6 +86,7 @@ class Record:
         heard = " and ".join(f"{count:,} of `{name}`'s" for name, count in sorted(self.requests.items()))
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return _PAGE.format(
+            cores=os.cpu_count(),
             origin=self.origin,
             versions=versions,
             sent=sent,
@@ -123,8 +125,8 @@ every namespace that Penstock is in enforces `restricted` pod security.
 
 Workers run the real engine on an **emulated device** (`examples/models/demo-profile.json`), so times show behaviour,
 not speed; the GPUs are a number that is patched on the nodes' status, and the scheduler counts them. Load is open-loop
-and streamed, from a pod to the gateways' Service, by a client that **never tries again**. Two shared cores carry all
-of it, both nodes included.
+and streamed, from a pod to the gateways' Service, by a client that **never tries again**. {cores} shared cores carry
+all of it, both nodes included.
 
 **{sent:,} requests sent, {lost} of them not answered in full.** The whole run took {took:.0f} minutes.
 

@@ -103,6 +103,13 @@ def test_both_kinds_of_prometheus_get_the_same_rules(render: Render) -> None:
     assert "RUNBOOK" not in file
 
 
+def test_without_a_page_alerts_link_nowhere(render: Render) -> None:
+    file = render({"alerts": {"configMap": True}}).one("ConfigMap", "penstock-alerts")["data"]["penstock-alerts.yaml"]
+    rules = [rule for group in yaml.safe_load(file)["groups"] for rule in group["rules"]]
+    assert len(rules) == len(RULES)
+    assert {key for rule in rules if "alert" in rule for key in rule["annotations"]} == {"summary", "description"}
+
+
 def test_without_gateways_nobody_misses_them(render: Render) -> None:
     values: dict[str, Any] = {"alerts": {"configMap": True}, "gateway": {"enabled": False}}
     file = render(values).one("ConfigMap", "penstock-alerts")["data"]["penstock-alerts.yaml"]

@@ -50,6 +50,16 @@ def test_lint(helm: Helm, ci: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_images_that_the_chart_is_listed_with_are_those_that_it_runs(render: Render) -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    listed = {one["name"]: one["image"] for one in yaml.safe_load(chart["annotations"]["artifacthub.io/images"])}
+    run = {
+        name: render().one("Deployment", f"penstock-{name}")["spec"]["template"]["spec"]["containers"][0]["image"]
+        for name in ("operator", "gateway")
+    }
+    assert listed == run | {"worker": f"penstock/worker:{chart['appVersion']}"}
+
+
 def test_one_kind_per_template_file() -> None:
     for path in (CHART / "templates").glob("*.yaml"):
         kinds = set(re.findall(r"^kind: (\w+)", path.read_text(), re.MULTILINE))

@@ -94,7 +94,7 @@ WRONG: dict[str, Any] = {
     "prometheus.basicAuthSecretRef.passwordKey": "pass word",
     "operator.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution": [],
     "alerts.prometheusRule": "yes",
-    "alerts.runbookUrl": "a page",
+    "alerts.runbookUrl": "docs/runbook.md",
     "dashboard.labels.grafana_dashboard": 1,
     "networkPolicy.prometheusFrom.0.ipBlock.cidr": "everywhere",
     "networkPolicy.workerNamespaces.0": "Team A",

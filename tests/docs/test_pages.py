@@ -11,7 +11,7 @@ from pages import ROOT, Block, Page, pages
 from penstock_operator.cli import main
 from visitor import matches, transcript
 
-EVERYWHERE = ("README.md", "docs/**/*.md", "examples/*.md")
+EVERYWHERE = ("README.md", "docs/**/*.md", "examples/*.md", "charts/*/*.md")
 
 
 def manifests() -> list[tuple[Block, dict]]:

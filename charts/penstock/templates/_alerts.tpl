@@ -1,8 +1,14 @@
-{{- /* The rules of Prometheus, with links to the runbook; without those of gateways where there are none. */ -}}
+{{- /* The rules of Prometheus, with links to the runbook if its page is known; without those of gateways where there are none. */ -}}
 {{- define "penstock.alerts" -}}
-{{- $file := .Files.Get "files/alerts.yaml" | replace "RUNBOOK#" (printf "%s#" .Values.alerts.runbookUrl) | fromYaml -}}
+{{- $page := .Values.alerts.runbookUrl -}}
+{{- $file := .Files.Get "files/alerts.yaml" | replace "RUNBOOK#" (printf "%s#" $page) | fromYaml -}}
 {{- $groups := list -}}
 {{- range $file.groups -}}
+{{- if not $page -}}
+{{- range .rules -}}
+{{- $_ := unset (default dict .annotations) "runbook_url" -}}
+{{- end -}}
+{{- end -}}
 {{- if or $.Values.gateway.enabled (ne .name "penstock.gateway") -}}
 {{- $groups = append $groups . -}}
 {{- end -}}

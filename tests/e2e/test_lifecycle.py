@@ -72,7 +72,7 @@ def test_a_killed_worker_comes_back(api: Api, chat: Chat) -> None:
 
 def _process_of(pod: dict[str, object]) -> int:
     """The process that listens on the pod's address, from the kernel's tables."""
-    address = pod["status"]["podIP"]  # type: ignore[index]
+    address = pod["status"]["podIP"]  # type: ignore[index]  # of the API server: nested as Kubernetes says
     wanted = "".join(f"{int(part):02X}" for part in reversed(address.split("."))) + ":1F40"
     inode = next(
         line.split()[9]

@@ -36,6 +36,6 @@ def application(*, live: Callable[[], Problem], ready: Callable[[], Problem], me
 
     app = web.Application()
     app.router.add_get("/livez", probe(live))  # type: ignore[arg-type]  # aiohttp's handler type is an awaitable alias
-    app.router.add_get("/readyz", probe(ready))  # type: ignore[arg-type]
+    app.router.add_get("/readyz", probe(ready))  # type: ignore[arg-type]  # the same
     app.router.add_get("/metrics", scrape)
     return app

@@ -104,8 +104,9 @@ def _wish(
 
 def _pause(policy: Policy, current: int, idle_seconds: float) -> str:
     """Why a load that has stopped is waited for, if it is: what stops all at once may be back all at once."""
-    until = safety.PAUSE_WINDOWS * policy.stabilization_seconds
-    if current <= 1 or idle_seconds >= until:
+    window = policy.stabilization_seconds
+    until = safety.PAUSE_WINDOWS * window
+    if current <= 1 or idle_seconds >= until or window < safety.HASTY_SECONDS:
         return ""
     return f"idle for {idle_seconds:.0f} s, which may be a pause until it is {until:.0f} s"
 

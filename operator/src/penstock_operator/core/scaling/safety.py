@@ -8,6 +8,7 @@ from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, LimitedBy,
 Recommendations = tuple[tuple[float, int], ...]
 UNKNOWN_SECONDS = 300.0  # that a count is kept of which is not known what it was chosen for
 PAUSE_WINDOWS = 1.5  # stabilisation windows without any load that may be a pause; then the window itself begins
+HASTY_SECONDS = 60.0  # whoever sets a shorter window wants replicas gone, and waits for no pause
 
 
 def why_not_down(seen: Observation, *, idle: bool = False) -> tuple[Reason, str] | None:

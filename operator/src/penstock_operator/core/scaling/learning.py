@@ -138,13 +138,13 @@ def _foresee(
     busy = None if per_replica is None else memory.arrivals * length / per_replica
     waiting = (seen.waiting.value if seen.waiting.fresh else 0.0) + (seen.held.value if seen.held is not None else 0.0)
     short = (busy is not None and busy > seen.ready) or waiting > seen.ready
+    arrivals = memory.arrivals
     if seen.ready and waiting <= seen.ready and not _late(memory, now):
-        offered = memory.arrivals * length / seen.ready
-        memory = replace(memory, shown=max(memory.shown or 0.0, offered))
+        memory = replace(memory, shown=max(memory.shown or 0.0, arrivals * length / seen.ready))
     cost, known = _cost(memory.fit, memory.prompt, length), memory.forecast
     if known is not None and before is not memory.fit:
         known = forecast.rescaled(known, cost / _cost(before, memory.prompt, length))
-    followed = forecast.follow(known, memory.arrivals * cost, now=now, horizon_seconds=horizon_seconds(seen))
+    followed = forecast.follow(known, arrivals * cost, now=now, horizon_seconds=horizon_seconds(seen))
     return replace(memory, forecast=followed, short_at=now if short else memory.short_at)
 
 

@@ -315,9 +315,9 @@ def test_a_load_that_stops_at_once_is_waited_for() -> None:
 
 
 def test_requests_that_miss_in_numbers_outweigh_a_capacity_that_says_there_is_room() -> None:
-    policy = replace(POLICY, allowed=0.01, ttft_seconds=2.0)
-    seen = replace(observation(replicas=10, arrivals=20, running=20), missed=(Missed("TTFT", 0.01, 10.0, 10.0),))
-    memory, now, asked = Memory(), NOW, []
+    policy = replace(POLICY, allowed=0.01, ttft_seconds=2.0, target_tokens_per_second=None)
+    seen = replace(observation(replicas=10, arrivals=20, running=40), missed=(Missed("TTFT", 0.01, 10.0, 10.0),))
+    memory, now, asked = Memory(saturation_tokens_per_second=1000.0), NOW, []
     for _ in range(12):
         decision, memory = decide(policy, seen, memory, now)
         asked.append(decision.replicas)
@@ -325,3 +325,7 @@ def test_requests_that_miss_in_numbers_outweigh_a_capacity_that_says_there_is_ro
     assert max(asked) in (13, 14, 15)
     waiting, _ = decide(policy, replace(seen, replicas=14, starting_ages=(5.0,) * 4), memory, now)
     assert waiting.replicas == 14
+    idle, _ = decide(policy, replace(seen, running=fresh(5)), memory, now)
+    assert idle.replicas == 10, "requests that fail on idle replicas want a mend, not more of them"
+    told, _ = decide(replace(policy, target_tokens_per_second=1000.0), seen, memory, now)
+    assert told.replicas == 10

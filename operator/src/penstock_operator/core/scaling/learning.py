@@ -20,6 +20,7 @@ _TICK_SECONDS = 5.0
 _LATE_SECONDS = 20.0
 _LATE = 0.1  # share of requests that miss: a collapse, not a tail
 _MOST_MORE = 0.5
+_BUSY_SEQUENCES = 2.0
 _LEAST_COST = 1e-9
 YOUNG_WINDOWS = 36  # three minutes
 _SHORT_SECONDS = 30.0  # from a shortage to the last misses that it made
@@ -49,10 +50,16 @@ def _smoothed(late: float, seen: Observation, elapsed: float) -> float:
 def overfull(policy: Policy, seen: Observation, memory: Memory) -> int | None:
     """Replicas when requests are late in numbers and none is on its way: what is seen outweighs the model.
 
-    None while that is not so. At most half as many again at a time; the next time is when these are ready.
+    None while that is not so, where a target says what a replica carries, and while replicas are next to idle: then
+    requests fail, or no replica is fast enough, and more of them would change nothing. At most half as many again at a
+    time; the next time is when these are ready.
     """
     late = memory.late - _unavoidable(policy, memory)
-    if policy.allowed is None or late < max(_LATE, 5 * policy.allowed) or seen.ready < seen.replicas or not seen.ready:
+    if policy.allowed is None or policy.target_tokens_per_second is not None or late < max(_LATE, 5 * policy.allowed):
+        return None
+    if not seen.ready or seen.ready < seen.replicas or not seen.running.fresh:
+        return None
+    if seen.running.value < _BUSY_SEQUENCES * seen.ready:
         return None
     return seen.ready + max(1, math.ceil(seen.ready * min(_MOST_MORE, late)))
 

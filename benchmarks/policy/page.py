@@ -197,7 +197,7 @@ def _bar(rows: Sequence[Row], startup: float) -> str:
         found = _over_seeds(some, OURS)[1]
         if found is not None:
             said = "reached" if found.mean <= _BARS[startup] else "missed"
-            fixed = _over_seeds(some, STATIC)[1]
+            fixed = _over_seeds(some, STATIC)[1] if any(row["policy"] == STATIC for row in some) else None
             known = "" if fixed is None else f", `static` {fixed.text('.2f')}"
             lines.append(f"- {what}: ours {found.text('.2f')}{known}: **{said}**")
     if not lines:

@@ -177,8 +177,7 @@ def story(cluster_of_its_own: LocalCluster, tmp_path_factory: pytest.TempPathFac
     seen.answers["no key"] = complete(f"{gateway}/{TEAM}/chat/v1/completions", key=None)
     with prometheus(cluster, tmp_path_factory.mktemp("prometheus")) as ask:
         seen.scraped = scraped(ask)
-        complete(f"{gateway}/{TEAM}/chat/v1/completions", key=KEY)
-        watched(cluster, ask, seen)
+        watched(cluster, ask, seen, lambda: complete(f"{gateway}/{TEAM}/chat/v1/completions", key=KEY))
     api.patch("infsvc", "chat", {"spec": {"scaling": {"minReplicas": 2}}})
     eventually(lambda: len(api.ready_pods("chat")) == 2, what="two replicas")
     api.patch("infsvc", "chat", {"spec": {"scaling": {"minReplicas": 1}}})
@@ -287,14 +286,19 @@ def scraped(ask: Ask) -> dict[str, list[dict[str, str]]]:
     return eventually(series, what="all three are scraped")
 
 
-def watched(cluster: LocalCluster, ask: Ask, seen: Story) -> None:
-    """What rules and dashboard make of it."""
+def watched(cluster: LocalCluster, ask: Ask, seen: Story, serve: Callable[[], object]) -> None:
+    """What rules and dashboard make of it, while requests come: a rate is of what came between two scrapes."""
 
     def rules() -> list[dict[str, Any]]:
         return [rule for group in ask("rules")["groups"] for rule in group["rules"]]
 
     burn = 'penstock:objective_burn:ratio_rate5m{metric="E2E"} >= 0'
-    seen.burn = eventually(lambda: ask("query", query=burn)["result"], what="the use of the budget is recorded")
+
+    def burnt() -> list[dict[str, Any]]:
+        serve()
+        return ask("query", query=burn)["result"]
+
+    seen.burn = eventually(burnt, what="the use of the budget is recorded", every=1.0)
     eventually(lambda: "unknown" not in {rule["health"] for rule in rules()}, what="every rule was evaluated")
     seen.rules_health = {rule["name"]: rule["health"] for rule in rules()}
     seen.alerts = {alert["labels"]["alertname"] for alert in ask("alerts")["alerts"] if alert["state"] == "firing"}

@@ -70,7 +70,7 @@ class Lane:
         self.asked = self.scrapes()
         self.source.manner = ""
         self.api.wait("chat", "ScalingActive", "True", "SignalsFresh")
-        eventually(lambda: self.replicas() == 1, what="shrinks once Prometheus is back")
+        eventually(lambda: self.replicas() == 1, what="shrinks once Prometheus is back", seconds=180.0)
         eventually(lambda: not self.alerts(alerts), what="no alert fires any more")
         self.told = self.events()
 

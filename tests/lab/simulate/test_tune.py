@@ -102,7 +102,8 @@ def test_from_three_seeds_on_the_summary_has_intervals() -> None:
     ]
     text = page(rows, command="c", seeds=3, simulator="abc", missing=0)
     assert "| **penstock** | 2 of 2 | 99.10% [99.00%, 99.20%] | 99.10% | 1.20 [1.10, 1.30] |" in text
-    assert "<= 1.15; ours is 1.20 [1.10, 1.30]: **missed**" in text
+    assert "GPU-hours / oracle <= 1.15:" in text
+    assert "- all traces: ours 1.20 [1.10, 1.30]: **missed**" in text
     part = [one for one in rows if (one["case"], one["seed"]) != ("b", 2)]
     text = page(part, command="c", seeds=3, simulator="abc", missing=2)
     assert "| **penstock** | 2 of 2 | 99.05% |" in text, "a seed that lacks a case is left out: two are no interval"

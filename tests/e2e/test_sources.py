@@ -30,6 +30,7 @@ SAID = {
     "silence": ("did not answer within 5 s", "see its load"),
 }
 ALERTS = {"PenstockPrometheusUnusable", "PenstockSignalsUnknown"}
+pytestmark = pytest.mark.timeout(900)  # four operators at once, through an outage and back
 WINDOW_SECONDS = 1
 HELD_SECONDS = 5.0
 

@@ -208,13 +208,22 @@ def _safely(
         stable = decision.replicas
     if stable > decision.replicas:
         text = f"fewer replicas must be right for {policy.stabilization_seconds:.0f} s"
-        reason = Reason.STABILIZING if stable >= current else Reason.LESS_LOAD
-        verb = "holds" if stable >= current else "not below"
-        decision = _held(decision, stable, text, reason=reason, limit=LimitedBy.NONE, verb=verb)
+        decision = _less(decision, stable, current, text)
+    kept, window = learning.worth_keeping(policy, memory, now)
+    if stable < (kept := min(kept, current)) and decision.reason is not Reason.IDLE:
+        text = f"loads came back after up to {window:.0f} s before, and a start costs more than to keep what they need"
+        decision, stable = _less(decision, kept, current, text), kept
     stepped = safety.within_step(policy, current=current, replicas=stable)
     if stepped != stable:
         decision = replace(decision, replicas=stepped, limited_by=LimitedBy.RATE)
     return _bounded(policy, current, decision), history
+
+
+def _less(decision: Decision, replicas: int, current: int, why: str) -> Decision:
+    """The decision with a scale-down that goes not as far as wished, or not at all."""
+    holds = replicas >= current
+    reason, verb = (Reason.STABILIZING, "holds") if holds else (Reason.LESS_LOAD, "not below")
+    return _held(decision, replicas, why, reason=reason, limit=LimitedBy.NONE, verb=verb)
 
 
 def _held(

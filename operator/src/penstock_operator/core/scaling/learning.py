@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from penstock_operator.core.scaling import budget, capacity, demand, forecast
+from penstock_operator.core.scaling import budget, capacity, demand, forecast, rental, safety
 from penstock_operator.core.scaling.stepfit import StepFit
 from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Observation, Policy, PromptLength
 
@@ -23,13 +23,14 @@ _MOST_MORE = 0.5
 _BUSY_SEQUENCES = 2.0
 _LEAST_COST = 1e-9
 YOUNG_WINDOWS = 36  # three minutes
+_SETTLED_SECONDS = 45.0
 _SHORT_SECONDS = 30.0  # from a shortage to the last misses that it made
 
 
 def learn(policy: Policy, seen: Observation, memory: Memory, now: float) -> Memory:
     """The memory with this tick folded in, all but what safety remembers."""
     adjusted = _adjusted(policy, seen, memory, now)
-    return _foresee(seen, adjusted, capacity_of(policy, adjusted), before=memory.fit, now=now)
+    return _foresee(policy, seen, adjusted, before=memory.fit, now=now)
 
 
 def doubtful(policy: Policy, memory: Memory, now: float) -> bool:
@@ -58,6 +59,8 @@ def overfull(policy: Policy, seen: Observation, memory: Memory) -> int | None:
     if policy.allowed is None or policy.target_tokens_per_second is not None or late < max(_LATE, 5 * policy.allowed):
         return None
     if not seen.ready or seen.ready < seen.replicas or not seen.running.fresh:
+        return None
+    if memory.grown_at is not None and memory.at is not None and memory.at - memory.grown_at < _SETTLED_SECONDS:
         return None
     if seen.running.value < _BUSY_SEQUENCES * seen.ready:
         return None
@@ -92,6 +95,8 @@ def _adjusted(policy: Policy, seen: Observation, memory: Memory, now: float) -> 
         saturation_tokens_per_second=saturation,
         saturated_since=since,
         late=_smoothed(memory.late, seen, elapsed),
+        ready=seen.ready,
+        grown_at=now if seen.ready > memory.ready else memory.grown_at,
         missed_at=now if any(one.share > one.allowed for one in seen.missed) else memory.missed_at,
         fit=capacity.learn_step(memory.fit, seen, now),
         margins=budget.adjust(
@@ -127,22 +132,23 @@ def capacity_of(policy: Policy, memory: Memory) -> float | None:
     )
 
 
-def _foresee(
-    seen: Observation, memory: Memory, per_replica: float | None, *, before: StepFit | None, now: float
-) -> Memory:
-    """Memory with the forecast, and whether the replicas are too few at this moment.
+def _foresee(policy: Policy, seen: Observation, memory: Memory, *, before: StepFit | None, now: float) -> Memory:
+    """Memory with the forecast, how the load comes back, and whether the replicas are too few at this moment.
 
     Args:
+        policy: what the user asked for.
         seen: at this tick.
         memory: with this tick's demand and step model.
-        per_replica: generated tokens/s of one replica; None = unknown.
         before: the step model of the tick before, in whose seconds the forecast's work is.
         now: Unix seconds.
     """
     length = demand.tokens_per_request(memory.output, running=memory.output.running)
     if not seen.arrivals.fresh or memory.arrivals is None or length is None:
         return memory
+    per_replica = capacity_of(policy, memory)
     busy = None if per_replica is None else memory.arrivals * length / per_replica
+    if busy is not None:
+        memory = replace(memory, rental=_followed(policy, seen, memory.rental, busy, now))
     waiting = (seen.waiting.value if seen.waiting.fresh else 0.0) + (seen.held.value if seen.held is not None else 0.0)
     short = (busy is not None and busy > seen.ready) or waiting > seen.ready
     arrivals = memory.arrivals
@@ -153,6 +159,24 @@ def _foresee(
         known = forecast.rescaled(known, cost / _cost(before, memory.prompt, length))
     followed = forecast.follow(known, arrivals * cost, now=now, horizon_seconds=horizon_seconds(seen))
     return replace(memory, forecast=followed, short_at=now if short else memory.short_at)
+
+
+def _followed(policy: Policy, seen: Observation, known: rental.Rental, busy: float, now: float) -> rental.Rental:
+    """What windows of several lengths would have cost, as far as the service asks for any."""
+    shortest = policy.stabilization_seconds
+    if policy.allowed is None or shortest < safety.HASTY_SECONDS:
+        return known
+    busy = min(busy, float(policy.max_replicas))
+    return rental.follow(known, busy, now=now, shortest=shortest, horizon_seconds=horizon_seconds(seen))
+
+
+def worth_keeping(policy: Policy, memory: Memory, now: float) -> tuple[int, float]:
+    """Replicas that are kept since the load may come back to them, and how long, in seconds."""
+    shortest = policy.stabilization_seconds
+    if policy.allowed is None or memory.margins is None or shortest < safety.HASTY_SECONDS:
+        return 0, shortest
+    window = rental.window_seconds(memory.rental, shortest=shortest, sigmas=memory.margins.sigmas)
+    return rental.held(memory.rental, now=now, seconds=window) if window > shortest else 0, window
 
 
 def _cost(fit: StepFit | None, prompt: PromptLength, length: float) -> float:

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from penstock_operator.core.scaling.budget import Margins, Missed
 from penstock_operator.core.scaling.forecast import Forecast
+from penstock_operator.core.scaling.rental import Rental
 from penstock_operator.core.scaling.stepfit import StepFit, StepRates
 
 # Between two ticks of one service. After a longer time what was remembered says nothing about the time between.
@@ -266,6 +267,9 @@ class Memory:
         late: share of the requests that miss the objective that most miss, over the last half minute.
         missed_at: when more requests than may last missed an objective; None = never.
         short_at: when replicas were last too few for the load; None = never.
+        rental: how the load came back so far, and so how long replicas are worth keeping.
+        ready: replicas that were ready at the last tick.
+        grown_at: when these last became more; None = never.
         at: Unix seconds of the last tick.
     """
 
@@ -283,6 +287,9 @@ class Memory:
     late: float = 0.0
     missed_at: float | None = None
     short_at: float | None = None
+    rental: Rental = field(default_factory=Rental)
+    ready: int = 0
+    grown_at: float | None = None
     at: float | None = None
 
 

@@ -17,7 +17,8 @@ _DEFAULT_IMAGES: Mapping[str, str] = {
     "VLLM": "vllm/vllm-openai:v0.33.0",
     "SGLang": "lmsysorg/sglang:v0.5.23",
     "TGI": "ghcr.io/huggingface/text-generation-inference:3.3.6",
-    "TensorRTLLM": "nvcr.io/nvidia/tensorrt-llm/release:1.2.1",
+    # A release candidate, since no final release up to 1.2.1 tells how many requests run and wait.
+    "TensorRTLLM": "nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc29",
 }
 
 

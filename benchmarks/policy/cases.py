@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from benchmarks.policy.traffic import MEAN_REPLICAS, OBJECTIVES, PROFILE, Stretch, cut, hours, stretches
+from benchmarks.policy.traffic import MEAN_REPLICAS, OBJECTIVES, PROFILE, Stretch, cut, hours, late, stretches
 
 from penstock_lab.simulate import oracle
 from penstock_lab.simulate.state import Requests
@@ -38,7 +38,7 @@ class Case:
 @lru_cache(maxsize=1)
 def every() -> tuple[Case, ...]:
     """All cases, the real ones first."""
-    held = [*stretches("held"), *hours("held")]
+    held = [*stretches("held"), *hours("held"), *late("held")]
     return (*(_held(one) for one in held), *(_made(shape) for shape in SHAPES))
 
 

@@ -1,9 +1,9 @@
 """Stretches of traffic: cut from public traces, tuning from the first half of each and comparison from the second.
 
 A trace of a day is too long to be run whole for every policy, setting and seed: of each half the stretches with the
-steepest rise and the steepest fall of the work are taken, and for the comparison its first hours too. Traffic is scaled
-to a fluid demand of 10 replicas as a mean over the stretch (of 4 where requests are tiny); the clock is never
-compressed. Prepared columns are in `out/policy`.
+steepest rise and the steepest fall of the work are taken, and for the comparison hours of it too: the first, and the
+last that no other case touches. Traffic is scaled to a fluid demand of 10 replicas as a mean over the stretch (of 4
+where requests are tiny); the clock is never compressed. Prepared columns are in `out/policy`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Trace:
         seconds: length of a stretch; None = the whole half.
         kinds: which stretches are taken.
         replicas: fluid demand that it is scaled to.
-        hours: of its beginning that the comparison takes as well.
+        hours: length of the hours that the comparison takes as well.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Stretch:
     Attributes:
         trace: its name.
         part: `tuning` (first half) or `held` (second half).
-        kind: `whole`, `rise`, `fall` or `hours`.
+        kind: `whole`, `rise`, `fall`, `hours` or `late`.
         begin: seconds into the trace.
         end: seconds into the trace.
     """
@@ -143,6 +143,20 @@ def hours(part: str) -> list[Stretch]:
             half = float(whole(trace.name).arrival[-1]) / 2
             begin = 0.0 if part == "tuning" else half
             found.append(Stretch(trace.name, part, "hours", begin, begin + min(half, 3600.0 * trace.hours)))
+    return found
+
+
+def late(part: str) -> list[Stretch]:
+    """The last hours of one part of the same traces that no other stretch and no other hours touch."""
+    found = []
+    for trace in TRACES:
+        if trace.hours:
+            last, seconds = float(whole(trace.name).arrival[-1]), 3600.0 * trace.hours
+            end = last / 2 if part == "tuning" else last
+            others = [one for one in (*stretches(part), *hours(part)) if one.trace == trace.name]
+            while touched := [one for one in others if one.begin < end and one.end > end - seconds]:
+                end = min(one.begin for one in touched)
+            found.append(Stretch(trace.name, part, "late", end - seconds, end))
     return found
 
 

@@ -1,8 +1,9 @@
 # ruff: noqa: INP001, T201 - a script that talks to a person, no module of a package
-"""Run the checks of this repository one after the other and end with one verdict line.
+"""Run the checks of this repository and end with one verdict line.
 
-`verify.py [STEP…] [-- PYTEST_ARGS…]`: all steps by default. A failing step does not hide the ones after it. The exit
-status is 0 only if every step passed.
+`verify.py [STEP…] [-- PYTEST_ARGS…]`: all steps by default. The tests, which wait for most of their first minutes, run
+beside the other steps; what one of those says is shown once it has ended. A failing step does not hide the ones after
+it. The exit status is 0 only if every step passed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +65,7 @@ def steps(pytest_args: Sequence[str]) -> list[Step]:
             "tests",
             "pytest",
             (python, "-m", "pytest", *(pytest_args or whole)),
-            "10 to 15 minutes on two cores",
+            "10 minutes on two cores",
         ),
     ]
 
@@ -77,11 +79,21 @@ def main(arguments: Sequence[str]) -> int:
         print(f"no step {', '.join(unknown)}; there are {', '.join(step.name for step in every)}", file=sys.stderr)
         return 2
     due = [step for step in every if not chosen or step.name in chosen]
-    outcomes = []
-    for number, step in enumerate(due, start=1):
-        print(f"\n=== [{number}/{len(due)}] {step.name}: {step.what} (usually {step.usual})", flush=True)
-        outcomes.append(run(step))
-    return conclude(outcomes)
+    began = time.monotonic()
+    outcomes = run_all(due)
+    return conclude(outcomes, time.monotonic() - began)
+
+
+def run_all(due: Sequence[Step]) -> list[Outcome]:
+    """Run the steps: the tests and, beside them, the others one after the other."""
+    tests = [step for step in due if step.name == "tests"]
+    others = [step for step in due if step.name != "tests"]
+    if not tests:
+        return [run(step) for step in others]
+    with ThreadPoolExecutor(1) as aside:
+        first = [aside.submit(run, step, at_once=False) for step in others]
+        last = [run(step) for step in tests]
+        return [future.result() for future in first] + last
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -92,9 +104,11 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(arguments[:at]), list(arguments[at + 1 :])
 
 
-def run(step: Step) -> Outcome:
-    """Run one step, passing its output on as it comes."""
+def run(step: Step, *, at_once: bool = True) -> Outcome:
+    """Run one step, passing its output on as it comes, or all of it when it has ended."""
     began = time.monotonic()
+    title = f"\n=== {step.name}: {step.what} (usually {step.usual})\n".encode()
+    show(title if at_once else b"")
     colour = {"PY_COLORS": "1", "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     process = subprocess.Popen(
         step.command,
@@ -105,21 +119,29 @@ def run(step: Step) -> Outcome:
         stderr=subprocess.STDOUT,
     )
     assert process.stdout is not None
-    last = b""
+    kept, last = [title], b""
     try:
         for line in process.stdout:
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+            if at_once:
+                show(line)
+            kept.append(line)
             last = line if line.strip() else last
         code = process.wait()
     except KeyboardInterrupt:
         process.wait()  # it got the same signal; let it clean up
         code = 130
+    show(b"" if at_once else b"".join(kept))
     summary = re.sub(r"\x1b\[[0-9;]*m", "", last.decode(errors="replace")).strip(" =\r\n")
     return Outcome(step, code, time.monotonic() - began, summary)
 
 
-def conclude(outcomes: Sequence[Outcome]) -> int:
+def show(text: bytes) -> None:
+    """Write at once."""
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
+
+
+def conclude(outcomes: Sequence[Outcome], seconds: float) -> int:
     """Print a line per step and the verdict."""
     print(f"\n{'=' * 100}")
     for outcome in outcomes:
@@ -127,7 +149,6 @@ def conclude(outcomes: Sequence[Outcome]) -> int:
         told = f"  {outcome.summary}" if outcome.step.name == "tests" or outcome.code else ""
         print(f"{outcome.step.name:<8} {word:<8} {outcome.seconds:6.1f} s{told}")
     failed = [outcome.step.name for outcome in outcomes if outcome.code]
-    seconds = sum(outcome.seconds for outcome in outcomes)
     took = f"{seconds // 60:.0f} min {seconds % 60:.0f} s" if seconds >= 60 else f"{seconds:.0f} s"
     if failed:
         print(f"VERDICT: FAIL in {took}: {', '.join(failed)} ({len(failed)} of {len(outcomes)} steps)", flush=True)

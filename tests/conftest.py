@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,21 +27,26 @@ settings.load_profile("penstock")
 NODES = 2
 GPUS_PER_NODE = 4
 TESTS = Path(__file__).parent
+CORE = TESTS / "operator" / "core"
 # The files that take longest, the longest first: files run side by side, and a long one that is begun last runs alone.
 LONGEST = (
-    "docs/test_commands.py",
-    "e2e/test_lifecycle.py",
+    "e2e/test_lifecycle.py",  # one chain
     "e2e/test_scaling.py",
     "e2e/test_sources.py",
-    "lab/simulate/test_study.py",
-    "chart/test_install.py",
-    "examples/test_examples.py",
-    "faults/test_faults.py",
     "e2e/test_views.py",
-    "lab/simulate/test_policies.py",
+    "examples/test_examples.py",  # the other
     "lab/cluster/test_lifecycle.py",
+    "docs/test_commands.py",  # with clusters of their own
+    "chart/test_install.py",
+    "faults/test_faults.py",
+    "lab/nodeagent/test_lifecycle.py",
+    "lab/simulate/test_faults.py",  # without
+    "lab/simulate/test_study.py",
     "worker/test_server.py",
     "worker/test_process.py",
+    "worker/test_scheduler.py",
+    "lab/load/test_worker.py",
+    "lab/load/test_cli.py",
 )
 
 
@@ -52,12 +57,27 @@ class Kubectl(Protocol):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the cluster, so that `-m "not cluster"` leaves it out; bring the longest files to the front."""
+    """Mark what needs the cluster, so that `-m "not cluster"` leaves it out; bring the longest files to the front.
+
+    The core has to be covered by its own tests. Watching every line of the others would double what they take.
+    """
     rank = {TESTS / name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)
+        if CORE not in item.path.parents and item.config.pluginmanager.hasplugin("_cov"):
+            item.add_marker(pytest.mark.no_cover)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where files go to processes, those that use the session's cluster share few of them."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from chains import Chains  # pytest may run without xdist
+
+    return Chains(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -148,8 +168,8 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
     """A new namespace that pods may be created in; afterwards it goes, and its pods are gone with their GPUs."""
     name = f"test-{secrets.token_hex(4)}"
     kubectl("create", "namespace", name)
-    kubectl("wait", f"--namespace={name}", "--for=create", "serviceaccount/default", "--timeout=60s")
+    kubectl("wait", f"--namespace={name}", "--for=create", "serviceaccount/default", "--timeout=120s")
     yield name
     # The namespace goes some seconds later (its controller waits five); its pods should not hold GPUs until then.
-    kubectl("delete", "deployments,pods", "--all", f"--namespace={name}", "--cascade=foreground", "--timeout=90s")
+    kubectl("delete", "deployments,pods", "--all", f"--namespace={name}", "--cascade=foreground", "--timeout=180s")
     kubectl("delete", "namespace", name, "--wait=false")

@@ -54,7 +54,7 @@ def gateway(kubectl, crd, kubeconfig, tmp_path_factory):
         process = subprocess.Popen([sys.executable, "-m", "penstock_gateway"], env=os.environ | env, stderr=sink)
     admin = f"http://127.0.0.1:{admin_port}"
     try:
-        eventually(lambda: requests.get(f"{admin}/readyz", timeout=5).ok, what="the gateway is ready")
+        eventually(lambda: requests.get(f"{admin}/readyz", timeout=30).ok, what="the gateway is ready")
         yield f"http://127.0.0.1:{port}", admin
     finally:
         process.kill()
@@ -68,13 +68,13 @@ def exposed(gateway, kubectl):
     url, admin = gateway
 
     def scrape() -> requests.Response:
-        return requests.get(f"{admin}/metrics", timeout=10)
+        return requests.get(f"{admin}/metrics", timeout=30)
 
     found = {"empty": scrape()}
     kubectl("apply", "-f", "-", stdin=json.dumps(MANIFEST))
-    eventually(lambda: requests.get(f"{admin}/demand", timeout=5).json()["services"], what="the service is known")
+    eventually(lambda: requests.get(f"{admin}/demand", timeout=30).json()["services"], what="the service is known")
     found["fresh"] = scrape()
-    asked = requests.post(f"{url}/conformance/chat/v1/completions", json={"prompt": [1, 2, 3]}, timeout=10)
+    asked = requests.post(f"{url}/conformance/chat/v1/completions", json={"prompt": [1, 2, 3]}, timeout=30)
     assert asked.status_code == 429
     return found | {"refused": scrape()}
 

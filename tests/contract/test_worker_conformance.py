@@ -20,12 +20,12 @@ def exposed(tmp_path_factory, tiny):
     folder = tmp_path_factory.mktemp("conformance")
     with WorkerProcess(f"--model={tiny}", "--served-model-name=tiny", "--max-num-seqs=8", folder=folder) as worker:
         worker.wait_listening()
-        loading = requests.get(f"{worker.url}/metrics", timeout=10)
+        loading = requests.get(f"{worker.url}/metrics", timeout=30)
         assert worker.status("/ready") == 503, "scraped too late to see it loading"
         worker.wait_ready()
         bodies = [{"prompt": [5] * 30, "max_tokens": count, "ignore_eos": True} for count in (1, 15, 20)]
         answers = [worker.complete(**body) for body in bodies]
-        served = requests.get(f"{worker.url}/metrics", timeout=10)
+        served = requests.get(f"{worker.url}/metrics", timeout=30)
         yield {"loading": loading, "served": served, "answer": answers[-1]}
 
 

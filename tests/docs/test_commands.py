@@ -137,7 +137,7 @@ def quickstart(checkout: Path, env: dict[str, str], tmp_path_factory: pytest.Tem
 
 def penstock(checkout: Path, env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(checkout / ".venv/bin/penstock"), *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_what_is_not_run_is_known():

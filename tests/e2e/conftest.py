@@ -47,11 +47,11 @@ def operator(
 
 
 @pytest.fixture
-def api(kubectl: Callable[..., str], namespace: str, operator: OperatorProcess) -> Api:
+def api(kubectl: Callable[..., str], kubeconfig: Path, namespace: str, operator: OperatorProcess) -> Api:
     """The namespace of the test, with the operator running."""
     if operator.returncode is not None or not operator.url:
         operator.start()
-    return Api(kubectl, namespace)
+    return Api(kubectl, namespace, kubeconfig=kubeconfig)
 
 
 @pytest.fixture

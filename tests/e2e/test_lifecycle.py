@@ -53,7 +53,7 @@ def test_an_edited_template_rolls_and_an_edited_bound_does_not(api: Api, chat: C
 def test_deletion_takes_everything_along(api: Api, chat: Chat) -> None:
     api.apply(chat())
     api.wait("chat", "Ready", "True")
-    api.run("delete", "infsvc", "chat", "-n", api.namespace, "--timeout=30s")
+    api.run("delete", "infsvc", "chat", "-n", api.namespace, "--timeout=120s")
     kinds = "deployments,replicasets,pods,services,poddisruptionbudgets"
     eventually(lambda: not json.loads(api.run("get", kinds, "-n", api.namespace, "-o", "json"))["items"], what="gone")
 
@@ -143,7 +143,7 @@ def test_a_count_that_somebody_changes_is_put_back(api: Api, chat: Chat) -> None
     api.apply(chat())
     api.wait("chat", "ScalingActive", "True", "SignalsFresh")
     api.run("scale", "deployment", "chat", "--replicas=3", "-n", api.namespace)
-    eventually(lambda: api.get("deployment", "chat")["spec"]["replicas"] == 1, what="one replica again", seconds=90)
+    eventually(lambda: api.get("deployment", "chat")["spec"]["replicas"] == 1, what="one replica again", seconds=180)
 
 
 def test_an_object_of_another_owner_is_not_taken(api: Api, chat: Chat) -> None:

@@ -107,7 +107,7 @@ def lanes(
 
         def begin(manner: str) -> Lane:
             source = stack.enter_context(odd_prometheus(cluster.prometheus_url))
-            api = Api(kubectl, stack.enter_context(namespace_of(kubectl, manner)))
+            api = Api(kubectl, stack.enter_context(namespace_of(kubectl, manner)), kubeconfig=cluster.kubeconfig)
             variables = {"PENSTOCK_PROMETHEUS_URL": source.url, "PENSTOCK_NAMESPACES": api.namespace}
             log = folder / f"{manner}.log"
             operator = OperatorProcess(cluster, log=log, tick_seconds=2.0, environment=variables)
@@ -126,7 +126,7 @@ def lanes(
 def namespace_of(kubectl: Callable[..., str], manner: str) -> Iterator[str]:
     name = f"test-{manner}-{secrets.token_hex(3)}"
     kubectl("create", "namespace", name)
-    kubectl("wait", f"--namespace={name}", "--for=create", "serviceaccount/default", "--timeout=60s")
+    kubectl("wait", f"--namespace={name}", "--for=create", "serviceaccount/default", "--timeout=120s")
     yield name
     kubectl("delete", "deployments,pods", "--all", f"--namespace={name}", "--wait=false")  # they hold no GPU
     kubectl("delete", "namespace", name, "--wait=false")

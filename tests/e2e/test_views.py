@@ -33,9 +33,9 @@ def views(cluster: LocalCluster, kubectl: Callable[..., str], operator: Operator
     """A namespace with one autoscaled service that has had some load, and the operator as a process."""
     name = "views"
     kubectl("create", "namespace", name)
-    kubectl("wait", f"--namespace={name}", "--for=create", "serviceaccount/default", "--timeout=60s")
-    yield Api(kubectl, name)
-    kubectl("delete", "infsvc", "--all", f"--namespace={name}", "--cascade=foreground", "--timeout=90s")
+    kubectl("wait", f"--namespace={name}", "--for=create", "serviceaccount/default", "--timeout=120s")
+    yield Api(kubectl, name, kubeconfig=cluster.kubeconfig)
+    kubectl("delete", "infsvc", "--all", f"--namespace={name}", "--cascade=foreground", "--timeout=180s")
     kubectl("delete", "namespace", name, "--wait=false")
 
 
@@ -68,9 +68,9 @@ def served(views: Api, cluster: LocalCluster, operator: OperatorProcess) -> dict
 
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(asyncio.run, load())
-        busy = eventually(during, what="the load is seen", seconds=60)
+        busy = eventually(during, what="the load is seen")
         loading.result()
-    return eventually(after, what="the objective is measured", seconds=60) | {"load": busy["load"]}
+    return eventually(after, what="the objective is measured") | {"load": busy["load"]}
 
 
 def manifest(name: str = "chat", **scaling: Any) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def manifest(name: str = "chat", **scaling: Any) -> dict[str, Any]:
 
 
 def state(operator: OperatorProcess, service: str) -> dict[str, Any]:
-    with urlopen(f"{operator.url}/state.json?service={service}", timeout=5) as answer:  # noqa: S310 - loopback
+    with urlopen(f"{operator.url}/state.json?service={service}", timeout=30) as answer:  # noqa: S310 - loopback
         return json.loads(answer.read())
 
 
@@ -108,7 +108,7 @@ def penstock(
         env=os.environ | {"KUBECONFIG": str(cluster.kubeconfig)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -26,14 +26,14 @@ def gateway(cluster: LocalCluster, kubectl: Callable[..., str], crd: None, tiny:
         yield f"http://{release.address('gateway')}:8080"
     finally:
         release.uninstall()
-        kubectl("delete", "namespace", release.namespace, "--timeout=60s")
+        kubectl("delete", "namespace", release.namespace, "--timeout=120s")
 
 
 @pytest.fixture
-def api(kubectl: Callable[..., str], namespace: str, gateway: str) -> Iterator[Api]:
+def api(kubectl: Callable[..., str], kubeconfig: Path, namespace: str, gateway: str) -> Iterator[Api]:
     """The namespace of the test, with operator and gateway running."""
-    yield Api(kubectl, namespace)
-    kubectl("delete", "infsvc", "--all", f"--namespace={namespace}", "--timeout=30s")
+    yield Api(kubectl, namespace, kubeconfig=kubeconfig)
+    kubectl("delete", "infsvc", "--all", f"--namespace={namespace}", "--timeout=120s")
 
 
 @pytest.fixture

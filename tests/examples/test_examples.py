@@ -71,7 +71,7 @@ def test_chat_serves_and_vllm_that_cannot_be_pulled_says_so_and_disturbs_nobody(
     api.wait("chat", "Ready", "True", "Ready")
     assert container(api, "chat")["args"][-1] == "--emulate-device=/models/demo-profile.json"
     assert container(api, "chat")["resources"]["limits"] == {"nvidia.com/gpu": "1"}
-    assert {item["metadata"]["name"] for item in api.items("services")} == {"chat", "vllm-chat"}
+    assert {item["metadata"]["name"] for item in api.items("service")} == {"chat", "vllm-chat"}
     assert {item["metadata"]["name"] for item in api.items("pdb")} == {"chat", "vllm-chat"}
 
     found = api.wait("vllm-chat", "Available", "False", "ImagePullFailed")
@@ -119,7 +119,7 @@ def test_scale_to_zero_has_no_pod_until_somebody_asks(api: Api, apply: Apply, ga
     assert answer.status_code == 200, answer.text
     assert len(api.ready_pods("nightly")) == 1
 
-    api.wait("nightly", "Available", "False", "ScaledToZero", seconds=120)
+    api.wait("nightly", "Available", "False", "ScaledToZero", seconds=180)
     eventually(lambda: api.pods("nightly") == [], what="the idle replica is gone")
 
 
@@ -127,7 +127,7 @@ def test_cost_cap_stops_at_what_the_budget_pays_for(api: Api, apply: Apply, gate
     apply("cost-cap")
     api.wait("thrifty", "Ready", "True", "Ready")
     with busy(gateway, api, "thrifty", clients=48) as codes:
-        found = api.wait("thrifty", "ScalingLimited", "True", "BudgetCap", seconds=120)
+        found = api.wait("thrifty", "ScalingLimited", "True", "BudgetCap", seconds=180)
         assert "limited to 2 by budget" in found["message"]
         eventually(lambda: len(api.ready_pods("thrifty")) == 2, what="the two replicas that the budget pays for")
     assert api.get("deployment", "thrifty")["spec"]["replicas"] == 2
@@ -145,9 +145,9 @@ def test_shared_gpus_go_to_the_service_with_the_higher_priority(api: Api, apply:
         api.patch("infsvc", service, {"spec": {"scaling": {"minReplicas": replicas}}})
 
     want("batch", 4)
-    eventually(lambda: len(api.ready_pods("batch")) == 4, what="four replicas of batch", seconds=90)
+    eventually(lambda: len(api.ready_pods("batch")) == 4, what="four replicas of batch", seconds=180)
     want("online", 6)
-    eventually(lambda: len(api.ready_pods("online")) == 6, what="six replicas of online", seconds=120)
+    eventually(lambda: len(api.ready_pods("online")) == 6, what="six replicas of online", seconds=180)
     found = api.wait("batch", "Progressing", "False", "Unschedulable")
     assert "nvidia.com/gpu" in found["message"]
     assert len(api.ready_pods("batch")) == 2

@@ -36,7 +36,7 @@ def loopback() -> Iterator[str]:
 def api_server(kubeconfig: Path, kubectl: Callable[..., str], crd: None) -> Path:
     """The kubeconfig of an API server that knows our resource and the tests' namespace."""
     kubectl("create", "namespace", NAMESPACE)
-    kubectl("wait", f"--namespace={NAMESPACE}", "--for=create", "serviceaccount/default", "--timeout=60s")
+    kubectl("wait", f"--namespace={NAMESPACE}", "--for=create", "serviceaccount/default", "--timeout=120s")
     return kubeconfig
 
 

@@ -199,9 +199,9 @@ async def test_a_client_that_leaves_frees_its_slot(world):
         await streamed.content.readuntil(b"\n\n")
         await world.reaches(worker, "requests_running", 2)
         whole.cancel()
-        await world.reaches(worker, "requests_running", 1, seconds=5)
+        await world.reaches(worker, "requests_running", 1, seconds=30)
         streamed.close()
-    await world.reaches(worker, "requests_running", 0, seconds=5)
+    await world.reaches(worker, "requests_running", 0, seconds=30)
     assert await world.of_worker(worker, "requests_finished_total", reason="abort") == 2
     assert await failed(world, service, "client_closed") == 2
     assert await world.metric(service, "requests_in_flight") == 0

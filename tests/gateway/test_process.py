@@ -51,7 +51,7 @@ def test_a_wrong_setting_is_named(name, value):
 )
 def test_what_cannot_start_says_why_in_one_line(env, words):
     command = [sys.executable, "-m", "penstock_gateway"]
-    done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("penstock-gateway: error: ")

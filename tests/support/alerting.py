@@ -24,7 +24,7 @@ class Alerts:
 
     def firing(self) -> set[tuple[str, str]]:
         """Alerts that fire, each with the pod or the namespace it speaks of."""
-        found = requests.get(f"{self._url}/api/v1/alerts", timeout=5).json()["data"]["alerts"]
+        found = requests.get(f"{self._url}/api/v1/alerts", timeout=30).json()["data"]["alerts"]
         return {
             (labels["alertname"], labels.get("pod") or labels.get("namespace", ""))
             for labels in (alert["labels"] for alert in found if alert["state"] == "firing")
@@ -78,7 +78,7 @@ def alerting(cluster: LocalCluster, targets: Mapping[str, str], folder: Path) ->
     ]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            eventually(lambda: requests.get(f"http://{address}/-/ready", timeout=2).ok, what="Prometheus is ready")
+            eventually(lambda: requests.get(f"http://{address}/-/ready", timeout=10).ok, what="Prometheus is ready")
             yield Alerts(f"http://{address}")
         finally:
             process.terminate()

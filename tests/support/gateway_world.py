@@ -33,7 +33,7 @@ MODEL = "tiny"
 SLOTS = 4
 
 
-async def eventually(probe: Callable[[], Awaitable[Any]], what: str, *, seconds: float = 30.0) -> Any:
+async def eventually(probe: Callable[[], Awaitable[Any]], what: str, *, seconds: float = 90.0) -> Any:
     """The first truthy answer; fails with `what` after the deadline."""
     deadline = time.monotonic() + seconds
     while not (found := await probe()):
@@ -133,7 +133,7 @@ class World:
         child = self._nursery.start("penstock_gateway", log=log, env=settings)
         self._children.append(child)
         gateway = Gateway(child, port, admin_port)
-        await eventually(lambda: self._answers(f"{gateway.admin_url}/readyz"), "the gateway is ready", seconds=60)
+        await eventually(lambda: self._answers(f"{gateway.admin_url}/readyz"), "the gateway is ready", seconds=120)
         return gateway
 
     async def _answers(self, url: str) -> bool:

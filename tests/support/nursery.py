@@ -56,7 +56,7 @@ class Child:
         if self.status() is None:
             os.kill(self.pid, number)
 
-    def wait(self, seconds: float = 60.0) -> int:
+    def wait(self, seconds: float = 120.0) -> int:
         """Exit status, once it has ended."""
         deadline = time.monotonic() + seconds
         while (status := self.status()) is None:

@@ -39,7 +39,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif manner:
             self._say(*{"page": (200, PAGE), "unauthorized": (401, b"Unauthorized"), "nothing": (200, b"")}[manner])
         else:
-            answer = requests.get(f"{self.server.behind}{self.path}", timeout=5)
+            answer = requests.get(f"{self.server.behind}{self.path}", timeout=30)
             self._say(answer.status_code, answer.content)
 
     def _say(self, status: int, body: bytes) -> None:

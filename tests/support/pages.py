@@ -1,5 +1,6 @@
 """Markdown pages as tests see them: blocks of code with their markers, links, headings, commands in running text."""
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,12 @@ class Page:
 
 def pages(*patterns: str) -> list[Page]:
     """The pages that match, by name."""
-    return [Page(path) for path in sorted({path for pattern in patterns for path in ROOT.glob(pattern)})]
+    return [_page(path) for path in sorted({path for pattern in patterns for path in ROOT.glob(pattern)})]
+
+
+@functools.cache
+def _page(path: Path) -> Page:
+    return Page(path)  # parsing all of them takes a second, and many tests ask for them
 
 
 def _marker(token: Token | None) -> tuple[str, str]:

@@ -40,7 +40,7 @@ class Shell:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
         self._process.stdout.close()
 
     def run(self, script: str) -> str:
@@ -72,7 +72,7 @@ class Shell:
         watchdog.cancel()
         printed = out.read_text()
         if not went_well:
-            code = self._process.wait(10)
+            code = self._process.wait(60)
             raise AssertionError(f"{place}: exit code {code}\n{script}\n--- printed:\n{printed[-4000:]}")
         return printed
 

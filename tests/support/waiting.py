@@ -8,7 +8,7 @@ T = TypeVar("T")
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 0.6
 
 
-def eventually(probe: Callable[[], T | None], *, what: str, seconds: float = 60.0, every: float | None = None) -> T:
+def eventually(probe: Callable[[], T | None], *, what: str, seconds: float = 120.0, every: float | None = None) -> T:
     """The first truthy answer of `probe`; fails with the last answer or error when the deadline passes.
 
     Without `every` it asks often at first and less often then: many probes start a process, and what is waited for

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def until(ask: Callable[[], object], what: str, *, seconds: float = 60.0) -> None:
+def until(ask: Callable[[], object], what: str, *, seconds: float = 120.0) -> None:
     """Ask until the answer is true; fail with `what` after the deadline."""
     end = time.monotonic() + seconds
     while not ask():
@@ -73,7 +73,7 @@ class WorkerProcess:
     def status(self, path: str) -> int:
         """HTTP status of a GET; 0 while nobody listens."""
         try:
-            return requests.get(self.url + path, timeout=10).status_code
+            return requests.get(self.url + path, timeout=30).status_code
         except requests.ConnectionError:
             assert self.process.poll() is None, self.log
             return 0
@@ -92,7 +92,7 @@ class WorkerProcess:
 
     def scrape(self) -> Samples:
         """All samples of `/metrics`."""
-        return parse_samples(requests.get(f"{self.url}/metrics", timeout=10).text)
+        return parse_samples(requests.get(f"{self.url}/metrics", timeout=30).text)
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -100,4 +100,4 @@ class WorkerProcess:
 
     def exit_status(self) -> int:
         """Wait for the end of the process."""
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=120)

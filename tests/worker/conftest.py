@@ -123,7 +123,7 @@ class Served:
 
     def call(self, coroutine: Any) -> Any:
         """Run a coroutine in the server's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(120)
 
     def post(self, path: str, body: Any, **kwargs: Any) -> requests.Response:
         """POST a JSON body, or bytes as they are."""
@@ -136,7 +136,7 @@ class Served:
 
     def scrape(self) -> Samples:
         """All samples of `/metrics`."""
-        return parse_samples(requests.get(f"{self.url}/metrics", timeout=10).text)
+        return parse_samples(requests.get(f"{self.url}/metrics", timeout=30).text)
 
     def metric(self, name: str, **labels: str) -> float:
         """One sample of the worker's own series."""
@@ -148,7 +148,7 @@ class Served:
         for runner in self._runners:
             self.call(runner.cleanup())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self.loop.close()
 
     async def _listen(self, app: web.Application) -> str:

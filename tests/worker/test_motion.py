@@ -18,12 +18,12 @@ def test_before_the_model_is_there_requests_are_sent_elsewhere(serve, qwen):
     worker = serve(qwen, attach=False)
     refused = worker.complete(prompt="x")
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
-    assert requests.get(f"{worker.url}/health", timeout=5).json()["status"] == "loading"
-    assert requests.get(f"{worker.url}/ready", timeout=5).status_code == 503
+    assert requests.get(f"{worker.url}/health", timeout=30).json()["status"] == "loading"
+    assert requests.get(f"{worker.url}/ready", timeout=30).status_code == 503
     assert worker.metric("ready_timestamp_seconds") == 0
     worker.attach()
     assert worker.complete(prompt="x", max_tokens=1).status_code == 200
-    assert requests.get(f"{worker.url}/ready", timeout=5).status_code == 200
+    assert requests.get(f"{worker.url}/ready", timeout=30).status_code == 200
     assert abs(worker.metric("ready_timestamp_seconds") - time.time()) < 3600  # noqa: TID251 - it is a wall-clock time
 
 
@@ -69,28 +69,28 @@ def test_drain_refuses_new_requests_finishes_the_old_ones_and_can_be_cancelled(s
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(slow.complete, **body) for _ in range(4)]
         until(lambda: slow.metric("requests_running") == 4, "all run")
-        state = requests.post(f"{slow.admin_url}/drain", json={"timeout_seconds": 60}, timeout=5).json()
+        state = requests.post(f"{slow.admin_url}/drain", json={"timeout_seconds": 60}, timeout=30).json()
         assert state == {"draining": True, "running": 4, "waiting": 0}
         refused = slow.complete(**body)
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
         assert refused.json()["error"]["type"] == "service_unavailable"
-        assert requests.get(f"{slow.url}/ready", timeout=5).status_code == 503
-        assert requests.get(f"{slow.url}/health", timeout=5).json()["status"] == "draining"
+        assert requests.get(f"{slow.url}/ready", timeout=30).status_code == 503
+        assert requests.get(f"{slow.url}/health", timeout=30).json()["status"] == "draining"
         assert slow.metric("draining") == 1
         answers = [each.result() for each in asked]
     assert [answer.status_code for answer in answers] == [200] * 4
     assert all(answer.json()["usage"]["completion_tokens"] == 40 for answer in answers)
-    assert requests.get(f"{slow.admin_url}/drain", timeout=5).json() == {"draining": True, "running": 0, "waiting": 0}
-    assert requests.delete(f"{slow.admin_url}/drain", timeout=5).json()["draining"] is False
+    assert requests.get(f"{slow.admin_url}/drain", timeout=30).json() == {"draining": True, "running": 0, "waiting": 0}
+    assert requests.delete(f"{slow.admin_url}/drain", timeout=30).json()["draining"] is False
     assert slow.complete(prompt=[5], max_tokens=1).status_code == 200
     assert slow.metric("draining") == 0
 
 
 def test_drain_is_a_lease(slow):
-    assert requests.post(f"{slow.admin_url}/drain", json={"timeout_seconds": 0.2}, timeout=5).json()["draining"]
-    until(lambda: requests.get(f"{slow.url}/ready", timeout=5).status_code == 200, "the drain ends by itself")
+    assert requests.post(f"{slow.admin_url}/drain", json={"timeout_seconds": 0.2}, timeout=30).json()["draining"]
+    until(lambda: requests.get(f"{slow.url}/ready", timeout=30).status_code == 200, "the drain ends by itself")
     for bad in ({"timeout_seconds": 0}, {"timeout_seconds": "x"}, []):
-        response = requests.post(f"{slow.admin_url}/drain", json=bad, timeout=5)
+        response = requests.post(f"{slow.admin_url}/drain", json=bad, timeout=30)
         assert (response.status_code, set(response.json())) == (400, {"error"})
 
 
@@ -148,6 +148,6 @@ def test_dead_engine_answers_and_says_so(serve, qwen):
     answer = worker.complete(prompt="x")
     assert broken.is_set()
     assert (answer.status_code, answer.json()["error"]["type"]) == (500, "internal_error")
-    until(lambda: requests.get(f"{worker.url}/health", timeout=5).status_code == 503, "health says it")
+    until(lambda: requests.get(f"{worker.url}/health", timeout=30).status_code == 503, "health says it")
     assert worker.complete(prompt="x").status_code == 500
     assert worker.metric("requests_finished_total", reason="error") == 1

@@ -30,7 +30,7 @@ def test_from_loading_to_drained(qwen, tmp_path, profile):
         assert worker.status("/ready") == 503
         assert worker.complete(prompt="x").status_code == 503
         worker.wait_ready()
-        health = requests.get(f"{worker.url}/health", timeout=5).json()
+        health = requests.get(f"{worker.url}/health", timeout=30).json()
         assert health == {"status": "ready", "model": "tiny", "emulated": "slow"}
         assert worker.scrape()["penstock_worker_model_load_seconds", ()] >= 1.5
 
@@ -102,7 +102,7 @@ def test_drain_command_waits_for_what_is_in_flight(slow):
         assert slow.metric("requests_running") + slow.metric("requests_waiting") == 0
         assert asked.result().status_code == 200
         assert slow.metric("draining") == 1
-        assert requests.delete(f"{slow.admin_url}/drain", timeout=5).status_code == 200
+        assert requests.delete(f"{slow.admin_url}/drain", timeout=30).status_code == 200
 
 
 def test_drain_command_gives_up_in_time_and_accepts_that_nobody_is_there(slow):
@@ -116,7 +116,7 @@ def test_drain_command_gives_up_in_time_and_accepts_that_nobody_is_there(slow):
         assert done.stderr == "penstock-worker: error: 1 requests in flight after 0.1 s\n"
         slow.call(_abort_all(slow))
         asked.result()
-    requests.delete(f"{slow.admin_url}/drain", timeout=5)
+    requests.delete(f"{slow.admin_url}/drain", timeout=30)
     (nobody,) = free_ports(1)
     assert subprocess.run([*command, f"--admin-port={nobody}"], check=False).returncode == 0
 

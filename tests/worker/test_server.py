@@ -25,7 +25,7 @@ def client(served):
 def test_models_and_version(client, served):
     (card,) = client.models.list().data
     assert (card.id, card.object) == (MODEL, "model")
-    assert requests.get(f"{served.url}/version", timeout=5).json()["version"]
+    assert requests.get(f"{served.url}/version", timeout=30).json()["version"]
 
 
 def test_completion(client, served):
@@ -222,11 +222,11 @@ def test_extreme_values_are_served(served, extreme):
 
 
 def test_other_paths_and_methods(served):
-    missing = requests.get(f"{served.url}/v2", timeout=5)
-    wrong = requests.get(f"{served.url}/v1/completions", timeout=5)
+    missing = requests.get(f"{served.url}/v2", timeout=30)
+    wrong = requests.get(f"{served.url}/v1/completions", timeout=30)
     assert (missing.status_code, missing.json()["error"]["message"]) == (404, "Not Found: GET /v2")
     assert (wrong.status_code, wrong.json()["error"]["type"]) == (405, "invalid_request_error")
-    assert requests.get(f"{served.url}/drain", timeout=5).status_code == 404  # never on the serving port
+    assert requests.get(f"{served.url}/drain", timeout=30).status_code == 404  # never on the serving port
 
 
 def test_without_a_tokenizer_ids_still_work(serve, wordless):

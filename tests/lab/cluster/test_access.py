@@ -78,7 +78,7 @@ def test_strangers_are_kept_out(cluster, headers, status):
     context = ssl.create_default_context(cadata=authority.decode())
     request = urllib.request.Request(f"{cluster.api_url}/api/v1/pods", headers=headers)
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, context=context, timeout=10)
+        urllib.request.urlopen(request, context=context, timeout=30)
     refused.value.close()
     assert refused.value.code == status
 
@@ -122,7 +122,7 @@ def test_prometheus_scrapes_worker_pods_before_they_are_ready(cluster, kubectl, 
 
     def loaded():
         query = urllib.parse.urlencode({"query": f'loaded{{namespace="{namespace}"}}'})
-        with urllib.request.urlopen(f"{cluster.prometheus_url}/api/v1/query?{query}", timeout=5) as response:
+        with urllib.request.urlopen(f"{cluster.prometheus_url}/api/v1/query?{query}", timeout=30) as response:
             return json.load(response)["data"]["result"]
 
     (series,) = eventually(loaded, what="a sample of the pod that is not ready")
@@ -134,7 +134,7 @@ def test_prometheus_scrapes_worker_pods_before_they_are_ready(cluster, kubectl, 
     assert labels["instance"].startswith(f"{cluster.address_prefix}.")
     ready = kubectl("get", "pod", "w", f"--namespace={namespace}", "--output=jsonpath={.status.conditions}")
     assert {c["type"]: c["status"] for c in json.loads(ready)}["Ready"] == "False"
-    with urllib.request.urlopen(f"{cluster.prometheus_url}/api/v1/targets?state=active", timeout=5) as response:
+    with urllib.request.urlopen(f"{cluster.prometheus_url}/api/v1/targets?state=active", timeout=30) as response:
         targets = json.load(response)["data"]["activeTargets"]
     mine = [t for t in targets if t["labels"][names.LABEL_NAMESPACE] == namespace]
     assert len(mine) == 1

@@ -83,7 +83,7 @@ def test_from_the_command_line_beside_another_cluster(cluster, penstock_cluster)
     assert first.returncode == 0, first.stderr
     assert "cluster own is up" in first.stdout
     assert "killed 1 process that an earlier cluster own had left" in first.stdout
-    assert stray.wait(timeout=10) == -signal.SIGKILL
+    assert stray.wait(timeout=30) == -signal.SIGKILL
     mine = record(penstock_cluster.state)
     theirs = cluster.status()
     assert mine["address_prefix"] != theirs["address_prefix"]
@@ -136,7 +136,7 @@ def test_the_end_of_its_owner_is_its_end(tmp_path, moment, end):
         run_pod(state / "kubeconfig")
         assert any(SLEEP in line for line in processes_of(running["cluster_id"]))
     owner.send_signal(end)
-    owner.communicate(timeout=60)
+    owner.communicate(timeout=120)
     if end == signal.SIGKILL:  # nobody could wait for it
         eventually(lambda: not processes_of(running["cluster_id"]), what="the supervisor has cleaned up")
     assert_nothing_is_left(running, state)
@@ -159,7 +159,7 @@ def assert_nothing_is_left(status, state):
 def run_pod(kubeconfig):
     command = [Resolver(Settings.from_environment()).resolve(TOOLS["kubectl"]).path, f"--kubeconfig={kubeconfig}"]
     subprocess.run([*command, "create", "-f", "-"], input=json.dumps(POD), text=True, check=True)
-    subprocess.run([*command, "wait", "--for=condition=Ready", "pod/sleeper", "--timeout=60s"], check=True)
+    subprocess.run([*command, "wait", "--for=condition=Ready", "pod/sleeper", "--timeout=120s"], check=True)
 
 
 def test_a_component_that_cannot_start_is_explained_and_nothing_is_left(tmp_path):

@@ -91,7 +91,7 @@ async def test_a_request_that_takes_too_long_fails_alone(serve, bench):
         await call.stream(event(text(token_ids=[1])), DONE)
 
     server, url = await serve(script)
-    found = (await bench(url, timeout=1.0).run(load(20, 0.5))).report["requests"]
+    found = (await bench(url, timeout=2.5).run(load(20, 0.5))).report["requests"]
     assert found["answered"] == 9
     assert found["failures"]["failed: timeout"]["count"] == 1
 

@@ -16,7 +16,7 @@ PODS = Resource("v1", "pods")
 NAMESPACES = Resource("v1", "namespaces")
 ACCOUNTS = Resource("v1", "serviceaccounts")
 APP = Path(__file__).with_name("app.py")
-DEADLINE_SECONDS = 40.0
+DEADLINE_SECONDS = 120.0
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ async def test_watch_begins_where_a_list_ended(world):
     await world.kube.delete(CONFIG_MAPS, "w", namespace=world.namespace)
     seen = []
     stream = world.kube.watch(CONFIG_MAPS, resource_version=version, namespace=world.namespace)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         async for kind, found in stream:
             if found["metadata"]["name"] == "w":
                 seen.append(kind)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 CRD = ROOT / "crds" / "inference.penstock.dev_inferenceservices.yaml"
 GROUP, VERSION, PLURAL = "inference.penstock.dev", "v1alpha1", "inferenceservices"
 NAMESPACE = "default"
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 
 
 def _wait(condition: Callable[[], bool], what: str) -> None:

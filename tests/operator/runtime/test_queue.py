@@ -6,7 +6,7 @@ import pytest
 from penstock_operator.runtime import queue as module
 from penstock_operator.runtime.queue import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, WorkQueue
 
-DEADLINE_SECONDS = 5.0
+DEADLINE_SECONDS = 60.0
 
 
 async def taken(queue: WorkQueue[str]) -> str:

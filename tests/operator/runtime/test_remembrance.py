@@ -92,7 +92,7 @@ async def test_a_source_that_answers_late_still_helps_and_one_that_never_does_is
 async def test_a_source_that_hangs_holds_up_no_tick_but_the_first(cache: Cache, source: Source) -> None:
     source.hangs = True
     hanging = Remembrance(Measure(source), cache, wait_seconds=0.05)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for tick in range(3):
             assert await hanging.once(services(cache), gateways=0, now=NOW + 5 * tick) == {}
     assert len(source.ranges) == 1

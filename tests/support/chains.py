@@ -1,0 +1,38 @@
+"""Which files of tests one process runs, one after the other: those of a chain, which share that process' cluster.
+
+A cluster takes ten seconds of a core to start and a tenth of a core for as long as it is there, so there are few,
+however many processes there are; all other files go to whoever is free.
+"""
+
+from __future__ import annotations
+
+from xdist.scheduler import LoadFileScheduling
+
+# Beginnings of paths from tests/. The first two use the session's cluster and take about as long as each other, mostly
+# waiting; the third has one of its own.
+CHAINS = (
+    ("e2e/", "docs/test_pages.py", "chart/test_monitors.py"),
+    (
+        "examples/",
+        "lab/cluster/",
+        "gateway/",
+        "contract/test_gateway_conformance.py",
+        "operator/api/",
+        "operator/runtime/test_reconciler.py",
+    ),
+    ("lab/nodeagent/",),
+)
+
+
+def chain_of(path: str) -> str | None:
+    """The chain of a file, given from tests/; None where the file belongs to none."""
+    found = (number for number, beginnings in enumerate(CHAINS, start=1) if path.startswith(beginnings))
+    return next((f"chain {number}" for number in found), None)
+
+
+class Chains(LoadFileScheduling):
+    """Gives out whole files, the files of a chain to one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::", 1)[0]
+        return chain_of(path.removeprefix("tests/")) or path

@@ -5,9 +5,9 @@ Its story (tests/support/chart_story.py) is lived through once; the tests look a
 
 import json
 import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -39,17 +39,13 @@ UNSEEN = {
 
 
 @pytest.fixture(scope="module")
-def cluster_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """One node, and a checkpoint that is made while the control plane starts."""
+def cluster_of_its_own(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[LocalCluster]:
+    """One node, and a checkpoint with a profile for its workers."""
     models = tmp_path_factory.mktemp("models")
-    command = [sys.executable, "-m", "penstock_operator.cli", "model", "make-tiny", str(models / "tiny"), "--vocab=512"]
+    shutil.copytree(tiny, models / "tiny")
     (models / "profile.json").write_text(json.dumps(PROFILE.to_json()))
-    with (
-        subprocess.Popen(command, stdout=subprocess.DEVNULL) as making,
-        LocalCluster(f"chart-{os.getpid()}", models=models) as cluster,
-    ):
+    with LocalCluster(f"chart-{os.getpid()}", models=models) as cluster:
         yield cluster
-        assert making.wait(60) == 0
 
 
 @pytest.fixture(scope="module")

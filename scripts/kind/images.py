@@ -10,7 +10,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 WORKER: Final = "penstock/worker:dev"
 """With a model below `/models`: the name that the examples ask for."""
 PROMETHEUS_IMAGE: Final = f"prom/prometheus:v{PROMETHEUS}"
+PREVIOUS: Final = "previous"
+"""Tag of the images of another version, to be upgraded from."""
 _RELEASE: Final = "trixie"
 _PYTHON: Final = ("python3", "python3-venv", "python3-pip", "ca-certificates")
 _TORCH: Final = (*_PYTHON, "python3-torch")
@@ -34,6 +36,19 @@ _CONFIG: Final = {
     "Env": ["LANG=C.UTF-8", f"PIP_CERT={_AUTHORITIES}", f"SSL_CERT_FILE={_AUTHORITIES}"],
 }
 _BUILD_SECONDS: Final = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """What the tests want beyond what people get.
+
+    Attributes:
+        previous: a checkout of another version, whose operator and gateway are built by its own Dockerfile.
+        programs: static binaries, by the name of the image that each is the entrypoint of.
+    """
+
+    previous: Path | None = None
+    programs: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +71,11 @@ def version() -> str:
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 
-def names() -> list[str]:
+def names(more: More) -> list[str]:
     """Every image that goes to the nodes."""
-    return [f"penstock/operator:{version()}", f"penstock/gateway:{version()}", WORKER, PROMETHEUS_IMAGE]
+    tags = [version(), *([PREVIOUS] if more.previous else [])]
+    ours = [f"penstock/{part}:{tag}" for tag in tags for part in ("operator", "gateway")]
+    return [*ours, WORKER, PROMETHEUS_IMAGE, *more.programs]
 
 
 def official(settings: Settings) -> Bases:
@@ -89,7 +106,14 @@ def made(engine: Engine, settings: Settings, *, report: Callable[[str], None]) -
     return Bases(found[0], found[1])
 
 
-def build(engine: Engine, bases: Bases, binaries: Mapping[str, Path], *, report: Callable[[str], None]) -> None:
+def build(
+    engine: Engine,
+    bases: Bases,
+    binaries: Mapping[str, Path],
+    *,
+    report: Callable[[str], None],
+    more: More,
+) -> None:
     """Build all images of `names`; what has not changed comes from the engine's cache.
 
     Raises:
@@ -97,27 +121,38 @@ def build(engine: Engine, bases: Bases, binaries: Mapping[str, Path], *, report:
     """
     for part, base in (("operator", bases.python), ("gateway", bases.python), ("worker", bases.torch)):
         report(f"building penstock/{part}")
-        env = {
-            "CONTAINER_ENGINE": "docker",
-            "VARIANT": "cpu",
-            "BASE": base,
-            "TORCH_INDEX": bases.torch_index,
-            "BUILD_ARGS": "--network=host --quiet",
-        }
-        done = subprocess.run(
-            engine.command(str(ROOT / "scripts" / "images"), part),
-            env=engine.environment() | {name: value for name, value in env.items() if value},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_BUILD_SECONDS,
-        )
-        if done.returncode:
-            tail = "\n".join(f"{done.stdout}{done.stderr}".splitlines()[-20:])
-            raise KindError(f"scripts/images {part} failed:\n{tail}")
+        _ours(engine, ROOT, part, base=base, torch_index=bases.torch_index)
+    if more.previous is not None:
+        for part in ("operator", "gateway"):
+            report(f"building penstock/{part}:{PREVIOUS}")
+            _ours(engine, more.previous, part, base=bases.python, tag=PREVIOUS)
     with tempfile.TemporaryDirectory(prefix="penstock-") as folder:
         _with_model(engine, Path(folder, "worker"))
-        _prometheus(engine, Path(folder, "prometheus"), binaries["prometheus"])
+        programs = {PROMETHEUS_IMAGE: binaries["prometheus"], **more.programs}
+        for number, (image, binary) in enumerate(programs.items()):
+            _program(engine, Path(folder, str(number)), binary, image)
+
+
+def _ours(engine: Engine, checkout: Path, part: str, *, base: str = "", torch_index: str = "", tag: str = "") -> None:
+    env = {
+        "CONTAINER_ENGINE": "docker",
+        "VARIANT": "cpu",
+        "BASE": base,
+        "TORCH_INDEX": torch_index,
+        "IMAGE_TAG": tag,
+        "BUILD_ARGS": "--network=host --quiet",
+    }
+    done = subprocess.run(
+        engine.command(str(checkout / "scripts" / "images"), part),
+        env=engine.environment() | {name: value for name, value in env.items() if value},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_BUILD_SECONDS,
+    )
+    if done.returncode:
+        tail = "\n".join(f"{done.stdout}{done.stderr}".splitlines()[-20:])
+        raise KindError(f"scripts/images {part} in {checkout} failed:\n{tail}")
 
 
 def _with_model(engine: Engine, folder: Path) -> None:
@@ -129,11 +164,13 @@ def _with_model(engine: Engine, folder: Path) -> None:
     _image(engine, folder, f"FROM penstock/worker:{version()}-cpu\nCOPY models /models\n", WORKER)
 
 
-def _prometheus(engine: Engine, folder: Path, binary: Path) -> None:
+def _program(engine: Engine, folder: Path, binary: Path, image: str) -> None:
+    """An image as its project has it: nothing but the program, below /bin, and a folder to work in."""
+    name = image.rpartition("/")[2].partition(":")[0]
     folder.mkdir()
-    shutil.copy(binary, folder / "prometheus")
-    lines = "FROM scratch\nCOPY prometheus /bin/prometheus\nUSER 65534:65534\n"
-    _image(engine, folder, f'{lines}WORKDIR /prometheus\nENTRYPOINT ["/bin/prometheus"]\n', PROMETHEUS_IMAGE)
+    shutil.copy(binary, folder / name)
+    lines = f"FROM scratch\nCOPY {name} /bin/{name}\nUSER 65534:65534\n"
+    _image(engine, folder, f'{lines}WORKDIR /prometheus\nENTRYPOINT ["/bin/{name}"]\n', image)
 
 
 def _image(engine: Engine, folder: Path, dockerfile: str, name: str) -> None:

@@ -23,6 +23,7 @@ from .engine import Engine
 from .errors import CannotRunError, KindError
 from .settings import PREFIX, Settings
 
+_NO_MORE: Final = images.More()
 _NO_TORCH: Final = (
     f"the worker's image needs a CPU build of torch: set {PREFIX}TORCH_INDEX to the URL of a package index that "
     f"has one, or {PREFIX}BASE to an image with Python and torch"
@@ -52,8 +53,13 @@ class Build:
         self.report(f"{name}: {self.seconds[name]:.0f} s")
 
 
-def up(settings: Settings, build: Build) -> Cluster:
+def up(settings: Settings, build: Build, more: images.More = _NO_MORE) -> Cluster:
     """Make images and cluster; what is there already is used.
+
+    Args:
+        settings: of this machine.
+        build: keeps how long each step took.
+        more: images that are wanted too.
 
     Raises:
         CannotRunError: this machine cannot.
@@ -68,13 +74,13 @@ def up(settings: Settings, build: Build) -> Cluster:
         engine = engines.attach(settings)
         if engines.docker_answers(engine):
             try:
-                image = _made(engine, settings, build, binaries)
+                image = _made(engine, settings, build, binaries, more)
             except KindError as error:
                 hint = "While a cluster is up, builds reach no network: `down` first, then `up`."
                 raise KindError(f"{error}\n{hint}") from error
         else:
             with engines.builder(settings) as builder:
-                image = _made(builder, settings, build, binaries)
+                image = _made(builder, settings, build, binaries, more)
         engine = engines.start(settings)
     else:
         registry = _registry_answers(engine, settings)
@@ -89,15 +95,15 @@ def up(settings: Settings, build: Build) -> Cluster:
             build.origin = "Node and base images are the official ones"
             image = settings.node_image
             with build.step("images"):
-                images.build(engine, images.official(settings), binaries, report=build.report)
+                images.build(engine, images.official(settings), binaries, report=build.report, more=more)
         else:
-            image = _made(engine, settings, build, binaries)
+            image = _made(engine, settings, build, binaries, more)
     cluster = _cluster(settings, engine, binaries)
     if not cluster.exists():
         with build.step("kind create cluster"):
             cluster.create(image)
     with build.step("kind load"):
-        cluster.load(images.names())
+        cluster.load(images.names(more))
     return cluster
 
 
@@ -133,7 +139,7 @@ def down(settings: Settings) -> None:
         engines.stop(settings)
 
 
-def _made(engine: Engine, settings: Settings, build: Build, binaries: dict[str, Path]) -> str:
+def _made(engine: Engine, settings: Settings, build: Build, binaries: dict[str, Path], more: images.More) -> str:
     build.origin = "No image registry answered: node and base images were made from Debian packages and Go modules"
     image = settings.node_image
     if not image:
@@ -142,7 +148,7 @@ def _made(engine: Engine, settings: Settings, build: Build, binaries: dict[str, 
     with build.step("base images"):
         bases = images.made(engine, settings, report=build.report)
     with build.step("images"):
-        images.build(engine, bases, binaries, report=build.report)
+        images.build(engine, bases, binaries, report=build.report, more=more)
     return image
 
 

@@ -1,4 +1,4 @@
-"""Penstock on real kubelets: install, serve, scale, roll out, drain, run out of GPUs, upgrade, uninstall.
+"""Penstock on real kubelets: install, serve, upgrade, scale, roll out, drain, run out of GPUs, uninstall.
 
 The tests go one after the other over one cluster, in the order of this file. The test of the rights looks back on all
 that was done before it; those after it take Penstock away, and install it once more as the page for newcomers says.
@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts.kind import images
 
+import kind_monitoring
 from audit import granted, requests_of
 from kind_record import LAST
-from kind_world import GATEWAY, SYSTEM, TEAM, World, objects
+from kind_world import GATEWAY, MONITORING, SYSTEM, TEAM, World, objects
 from pages import ROOT, Page
 from waiting import eventually
 
@@ -93,6 +95,44 @@ def test_an_example_answers_from_inside_the_cluster(world: World) -> None:
     (pod,) = world.api.ready_pods("chat")
     assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert pod["spec"]["nodeName"] in world.kind.nodes()
+
+
+def test_an_upgrade_under_load_loses_nothing_and_leaves_workers_alone(world: World) -> None:
+    """To this chart and to images of another tag: all that comes after it is seen of them."""
+    scale_to(world, 2, 2)
+    before, was = uids(world), {pod["metadata"]["name"]: image(pod) for pod in system_pods(world)}
+    version = images.version()
+    values = (f"--set=operator.image.tag={version}", f"--set=gateway.image.tag={version}")
+    more = ("--set=operator.tickSeconds=1", "--set=gateway.podAnnotations.upgraded=yes")
+    chart = str(ROOT / "charts" / "penstock")
+    kind = "from the version before, chart and images" if world.old else "of the same version, other values"
+    with world.record.phase(f"`helm upgrade` {kind}") as phase:
+        with world.load(5.0, seed=6) as load:
+            load.more(10)
+            world.kind.helm(
+                *("upgrade", "penstock", chart, f"--namespace={SYSTEM}", "--reset-then-reuse-values"), *values, *more
+            )
+            for name in ("penstock-operator", "penstock-gateway"):
+                world.kind.kubectl("rollout", "status", f"-n={SYSTEM}", f"deployment/{name}", "--timeout=240s")
+            eventually(lambda: len(system_pods(world)) == 3, what="the old gateways have gone", seconds=240)
+            load.more(20)
+        phase.count(load)
+        phase.seen = "operator and both gateways replaced; the workers are the same"
+    assert load.not_answered == []
+    assert uids(world) == before
+    now = {pod["metadata"]["name"]: image(pod) for pod in system_pods(world)}
+    assert not was.keys() & now.keys()
+    assert {one.rpartition(":")[2] for one in now.values()} == {version}
+    assert {one.rpartition(":")[2] for one in was.values()} == {images.PREVIOUS if world.old else version}
+    world.gone.update(was)
+
+
+def system_pods(world: World) -> list[Any]:
+    return list(json.loads(world.kind.kubectl("get", "pods", f"-n={SYSTEM}", "-o=json"))["items"])
+
+
+def image(pod: dict[str, Any]) -> str:
+    return str(pod["spec"]["containers"][0]["image"])
 
 
 def test_load_scales_up_and_down_and_loses_nothing(world: World) -> None:
@@ -187,26 +227,55 @@ def test_one_replica_more_than_gpus_is_told(world: World) -> None:
     world.api.wait("chat", "Progressing", "True", "Complete", seconds=120)
 
 
-def test_a_helm_upgrade_under_load_loses_nothing_and_leaves_workers_alone(world: World) -> None:
-    before = uids(world)
-    values = ("--reset-then-reuse-values", "--set=operator.tickSeconds=1", "--set=gateway.podAnnotations.upgraded=yes")
-    chart = str(ROOT / "charts" / "penstock")
-    with world.record.phase("`helm upgrade`: operator and both gateways replaced") as phase:
-        with world.load(5.0, seed=6) as load:
+def test_a_service_that_was_deleted_is_made_anew(world: World) -> None:
+    """By this version: the one that was there was made by the version before."""
+    with world.record.phase("`kubectl delete infsvc`, and applied again, to Ready") as phase:
+        world.kind.kubectl("delete", "infsvc", "chat", f"--namespace={TEAM}")
+        eventually(lambda: world.api.pods("chat") == [], what="its workers are gone", seconds=180)
+        world.kind.kubectl("apply", f"--namespace={TEAM}", "-f", str(ROOT / "examples" / "chat.yaml"))
+        world.api.wait("chat", "Ready", "True", seconds=180)
+        phase.seen = "its workers go with it, and come again"
+
+
+def test_a_prometheus_of_the_prometheus_operator_will_do(world: World) -> None:
+    """It scrapes by the chart's PodMonitors and takes the chart's rules; then it is the only one, and is scaled by."""
+    if not world.operated:
+        pytest.skip("the Prometheus Operator cannot be built on this machine")
+    ask = kind_monitoring.Asked(world.python)
+    with world.record.phase("by PodMonitors of the Prometheus Operator: scale 1 → 2 by load") as phase:
+        values = ("podMonitor.enabled=true", "alerts.prometheusRule=true", f"prometheus.url={kind_monitoring.URL}")
+        chart = str(ROOT / "charts" / "penstock")
+        options = (f"--namespace={SYSTEM}", "--reset-then-reuse-values", *(f"--set={value}" for value in values))
+        world.kind.helm("upgrade", "penstock", chart, *options)
+        world.kind.kubectl("rollout", "status", f"-n={SYSTEM}", "deployment/penstock-operator", "--timeout=240s")
+        samples = eventually(lambda: scraped(ask), what="all three are scraped", seconds=180)
+        rules = eventually(lambda: evaluated(ask), what="every rule was evaluated", seconds=120)
+        world.kind.kubectl("scale", f"-n={MONITORING}", "deployment/prometheus", "--replicas=0")
+        scale_to(world, 1, 2, tokens=80)
+        with world.load(6.0, seed=7) as load:
+            eventually(lambda: len(world.api.ready_pods("chat")) == 2, what="two replicas", seconds=180)
             load.more(10)
-            world.kind.helm("upgrade", "penstock", chart, f"--namespace={SYSTEM}", *values)
-            for name in ("penstock-operator", "penstock-gateway"):
-                world.kind.kubectl("rollout", "status", f"-n={SYSTEM}", f"deployment/{name}", "--timeout=240s")
-            eventually(lambda: len(system_pods(world)) == 3, what="the old gateways have gone", seconds=240)
-            load.more(20)
         phase.count(load)
-        phase.seen = "the workers are the same"
+        phase.seen = f"workers, gateways, operator are scraped, {len(rules)} rules evaluated; the plain one is gone"
     assert load.not_answered == []
-    assert uids(world) == before
+    for name, labels in samples:
+        assert (labels["namespace"], labels["inferenceservice"]) == (TEAM, "chat"), name
+        assert labels["pod"].startswith(("chat-", "penstock-")), name
+        assert not [label for label in labels if label.startswith("exported_")], name
+    assert {rule["name"]: rule["health"] for rule in rules if rule["health"] != "ok"} == {}
+    assert {"PenstockOperatorDown", "PenstockObjectiveMissed"} <= {rule["name"] for rule in rules}
 
 
-def system_pods(world: World) -> list[Any]:
-    return list(json.loads(world.kind.kubectl("get", "pods", f"-n={SYSTEM}", "-o=json"))["items"])
+def scraped(ask: kind_monitoring.Asked) -> list[tuple[str, dict[str, str]]]:
+    """Labels of what each component exports; nothing as long as one of them is missing."""
+    names = ("penstock_worker_requests_running", "penstock_operator_desired_replicas", "penstock_gateway_requests_held")
+    found = [[(name, item["metric"]) for item in ask(f"query?query={name}")["result"]] for name in names]
+    return [sample for samples in found for sample in samples] if all(found) else []
+
+
+def evaluated(ask: kind_monitoring.Asked) -> list[dict[str, Any]]:
+    rules = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
+    return rules if rules and "unknown" not in {rule["health"] for rule in rules} else []
 
 
 def test_helm_test_finds_all_that_the_operator_needs(world: World) -> None:
@@ -221,6 +290,7 @@ def test_what_was_asked_of_the_api_server_is_what_the_chart_grants(world: World)
     rules = granted(roles, "penstock")
     heard = [one for one in requests_of(world.kind.audit_log, SYSTEM) if one.account in ACCOUNTS]
     heard = [one for one in heard if "doctor" not in one.pod]  # which asks what it may, as everybody may
+    heard = [one for one in heard if one.pod not in world.gone]  # the roles are of this version
     used = {need for one in heard for need in one.needs}
     world.record.rights = len(rules)
     world.record.requests = {name: sum(one.account == name for one in heard) for name in sorted(ACCOUNTS)}

@@ -17,13 +17,18 @@ from scripts.kind.engine import Engine
 from scripts.kind.errors import CannotRunError
 from scripts.kind.settings import Settings
 
+import kind_monitoring
+import monitoring_crds
 from pages import ROOT
 from penstock_lab.cluster.catalog import KUBERNETES, PROMETHEUS, Tool
 
+TOOLS = [(catalog.MODULES, tool) for tool in (catalog.CLIENT, *catalog.NODE)]
+TOOLS += [(kind_monitoring.MODULES, tool) for tool in kind_monitoring.TOOLS]
 
-@pytest.mark.parametrize("tool", [catalog.CLIENT, *catalog.NODE], ids=lambda tool: tool.name)
-def test_the_module_pins_the_version_that_is_said(tool: Tool) -> None:
-    text = (catalog.MODULES / tool.module / "go.mod").read_text()
+
+@pytest.mark.parametrize(("modules", "tool"), TOOLS, ids=lambda one: getattr(one, "name", ""))
+def test_the_module_pins_the_version_that_is_said(modules: Path, tool: Tool) -> None:
+    text = (modules / tool.module / "go.mod").read_text()
     assert tool.package in text, "not a tool of its module: its sums are not pinned"
     pinned = {found[1]: found[2] for found in re.finditer(r"^(?:require )?\s*(\S+) (v\S+)", text, re.MULTILINE)}
     path = max((path for path in pinned if tool.package.startswith(path)), key=len)
@@ -44,6 +49,16 @@ def test_the_prometheus_of_the_manifest_is_the_one_that_is_made() -> None:
     (container,) = manifests[-1]["spec"]["template"]["spec"]["containers"]
     assert container["image"] == images.PROMETHEUS_IMAGE
     assert images.PROMETHEUS_IMAGE.endswith(PROMETHEUS)
+
+
+def test_the_prometheus_operator_is_the_one_that_is_made() -> None:
+    made = {f"quay.io/prometheus-operator/{tool.name}:v{tool.version}" for tool in kind_monitoring.TOOLS}
+    (container,) = kind_monitoring.manifest("Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {container["image"], *(one.partition("=")[2] for one in container["args"])} == made
+    wanted = kind_monitoring.manifest("Prometheus")["spec"]
+    assert (wanted["image"], wanted["version"]) == (images.PROMETHEUS_IMAGE, f"v{PROMETHEUS}")
+    sums = (kind_monitoring.MODULES / "prometheus-operator" / "go.sum").read_text()
+    assert f"{monitoring_crds.MODULE} v{monitoring_crds.VERSION} {monitoring_crds.SUM}\n" in sums
 
 
 def test_both_nodes_take_pods_and_every_request_is_kept(tmp_path: Path) -> None:

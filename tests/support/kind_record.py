@@ -118,8 +118,8 @@ _PAGE = """\
 # On a real cluster: kind
 
 Written by `make test-kind`; the raw figures are in `out/kind/result.json`. Real kubelets, containerd, kube-proxy and
-DNS on two nodes, images built by the project's Dockerfile, the chart installed by helm, a Prometheus of its own, and
-every namespace that Penstock is in enforces `restricted` pod security.
+DNS on two nodes, images built by the project's Dockerfile, the chart installed by helm, a plain Prometheus and one that
+the Prometheus Operator runs, and every namespace that Penstock is in enforces `restricted` pod security.
 
 {versions}. {origin}.
 
@@ -137,7 +137,7 @@ all of it, both nodes included.
 
 ## Rights
 
-The API server's audit log of the run up to the uninstallation has {heard} requests.
+From the upgrade to the uninstallation, the API server's audit log has {heard} requests.
 Reduced to verbs per resource it equals the chart's {rights} rights, but for `inferenceservices/finalizers`, which an
 admission plugin asks for and no request shows. No request was refused.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -25,12 +25,25 @@ UNPRIVILEGED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": Tru
 
 @dataclass(frozen=True)
 class World:
-    """The cluster, what is served on it, and the record of the run."""
+    """The cluster, what is served on it, and the record of the run.
+
+    Attributes:
+        kind: the cluster.
+        api: of the services.
+        record: of the run.
+        before: names of what there was before the installation.
+        old: whether the version before was installed first.
+        operated: whether the Prometheus Operator is there.
+        gone: names of the pods of the release that an upgrade has replaced.
+    """
 
     kind: Cluster
     api: Api
     record: Record
     before: frozenset[str]
+    old: bool
+    operated: bool
+    gone: set[str] = field(default_factory=set)
 
     def load(self, rate: float, **options: Any) -> Any:
         return load(self.kind.begin, GATEWAY, rate=rate, namespace=TEAM, pod=VISITOR, **options)

@@ -18,6 +18,7 @@ LENGTH_HALF_LIFE_SECONDS = 120.0
 PREFIX_HALF_LIFE_SECONDS = 900.0
 _LEAST_REQUESTS = 1.0
 _LEAST_SHARE = 1e-4
+_LEAST_LENGTHS = 50.0  # prompts, for their spread
 
 
 def smooth_arrivals(previous: float | None, rate: float, *, window_seconds: float, elapsed_seconds: float) -> float:
@@ -102,7 +103,7 @@ def prompts(prompt: PromptLength) -> tuple[tuple[float, float], ...]:
     last minutes, which follows a change of the mix sooner than their spread does.
     """
     mean, total = prefill_per_request(prompt), sum(prompt.lengths)
-    if mean is None or mean <= 0 or total < _LEAST_REQUESTS:
+    if mean is None or mean <= 0 or total < _LEAST_LENGTHS:
         return ()
     kinds = [
         (arrivals / total / 2, 2.0 ** (bits - 1 + quarter))

@@ -7,6 +7,7 @@ import pytest
 from observations import NOW, fresh, observation
 from penstock_operator.core.scaling.demand import (
     prefill_per_request,
+    prompts,
     share_longer,
     smooth_arrivals,
     tokens_per_request,
@@ -112,3 +113,14 @@ def test_the_share_of_prompts_that_are_too_long() -> None:
     assert share_longer(replace(prompt, computed=50.0), 4096.0 / 2) == pytest.approx(0.5), "half of each is cached"
     assert share_longer(PromptLength(), 1.0) == 0.0
     assert share_longer(prompt, 1e12) == 0.0
+
+
+def test_kinds_of_prompts_have_the_mean_of_now_and_the_spread_of_a_longer_time() -> None:
+    lengths = tuple(80.0 if bits == 9 else 20.0 if bits == 12 else 0.0 for bits in range(20))
+    prompt = PromptLength(tokens=100_000.0, requests=100.0, offered=200_000.0, computed=100_000.0, lengths=lengths)
+    kinds = prompts(prompt)
+    assert sum(share for share, _ in kinds) == pytest.approx(1.0)
+    assert sum(share * length for share, length in kinds) == pytest.approx(500.0), "half of each is cached"
+    assert kinds[-1][1] / kinds[0][1] == pytest.approx(8 * 2**0.5)
+    assert prompts(replace(prompt, lengths=tuple(one / 10 for one in lengths))) == (), "ten say nothing of their spread"
+    assert prompts(PromptLength()) == ()

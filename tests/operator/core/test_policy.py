@@ -109,3 +109,30 @@ def test_every_engine_says_in_its_own_words_how_many_it_runs_at_once(
     policy = scaling_policy(made.spec)
     assert policy is not None
     assert policy.max_sequences == slots
+
+
+@pytest.mark.parametrize(
+    ("engine", "args", "tokens"),
+    [
+        ("Penstock", [], 2048),
+        ("VLLM", ["--max-num-batched-tokens=8192"], 8192),
+        ("SGLang", ["--chunked-prefill-size", "4096"], 4096),
+        ("TGI", [], 4096),
+        ("TensorRTLLM", ["--max_num_tokens=512"], 512),
+        ("SGLang", ["--chunked-prefill-size=-1"], 2048),
+    ],
+)
+def test_every_engine_says_in_its_own_words_how_many_tokens_a_step_has(
+    service, engine: str, args: list[str], tokens: int
+) -> None:
+    made = service(runtime={"engine": engine, "args": args}, scaling={"maxReplicas": 2})
+    policy = scaling_policy(made.spec)
+    assert policy is not None
+    assert policy.step_tokens == tokens
+
+
+def test_an_objective_on_the_wait_is_one_of_its_own(service) -> None:
+    given = [{"metric": "QueueWait", "percentile": 95, "thresholdMilliseconds": 500}]
+    policy = scaling_policy(service(sla={"objectives": given}).spec)
+    assert policy is not None
+    assert (policy.ttft_seconds, policy.wait_seconds) == (None, 0.5)

@@ -60,6 +60,8 @@ class Engine:
         finishes: on SIGTERM it finishes what it has; others abort it, so their preStop hook has to wait.
         tensor_parallel: can spread over several accelerators.
         slots: flag that says how many requests it runs at once, with dashes.
+        step_tokens: flag that says how many tokens it computes in one step at most, with dashes.
+        default_step_tokens: without that flag; the least where it depends on the accelerator.
     """
 
     name: str
@@ -72,6 +74,8 @@ class Engine:
     metrics_path: str = "/metrics"
     finishes: bool = False
     slots: str = "--max-num-seqs"
+    step_tokens: str = "--max-num-batched-tokens"
+    default_step_tokens: int = 2048
 
     @property
     def work(self) -> tuple[str, ...]:
@@ -166,9 +170,22 @@ ENGINES: dict[str, Engine] = {
             finishes=True,
         ),
         Engine("VLLM", _vllm),
-        Engine("SGLang", _sglang, slots="--max-running-requests"),
-        Engine("TGI", _tgi, slots="--max-batch-size"),
-        Engine("TensorRTLLM", _tensorrt_llm, metrics_path="/prometheus/metrics", slots="--max-batch-size"),
+        Engine("SGLang", _sglang, slots="--max-running-requests", step_tokens="--chunked-prefill-size"),
+        Engine(
+            "TGI",
+            _tgi,
+            slots="--max-batch-size",
+            step_tokens="--max-batch-prefill-tokens",
+            default_step_tokens=4096,
+        ),
+        Engine(
+            "TensorRTLLM",
+            _tensorrt_llm,
+            metrics_path="/prometheus/metrics",
+            slots="--max-batch-size",
+            step_tokens="--max-num-tokens",
+            default_step_tokens=8192,
+        ),
     )
 }
 

@@ -13,6 +13,7 @@ _UNKNOWN = "not known"
 _SOURCES = {
     "Target": "spec.scaling.targets.tokensPerSecond",
     "StepModel": "learned from the engine's steps, for the objective on the time per token",
+    "FirstToken": "learned from the engine's steps, for the objective on the first token",
     "Observed": "seen with requests waiting, less a margin",
 }
 _STATES = ("starting", "failing", "draining", "unschedulable")

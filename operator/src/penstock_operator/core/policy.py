@@ -12,7 +12,7 @@ from penstock_operator.core.sla import Objective
 
 def scaling_policy(spec: InferenceServiceSpec) -> Policy | None:
     """The policy of an autoscaled service, or None when `spec.replicas` fixes the count."""
-    scaling = spec.scaling
+    scaling, engine = spec.scaling, ENGINES[spec.runtime.engine]
     if scaling is None:
         return None
     targets, behavior = scaling.targets, scaling.behavior
@@ -34,8 +34,10 @@ def scaling_policy(spec: InferenceServiceSpec) -> Policy | None:
         max_cost_per_hour=None if scaling.budget is None else float(scaling.budget.max_cost_per_hour),
         tpot_seconds=_tightest(spec, "TPOT", "ITL"),
         ttft_seconds=_tightest(spec, "TTFT"),
+        wait_seconds=_tightest(spec, "QueueWait"),
         allowed=min((1.0 - one.percentile / 100 for one in objectives(spec)), default=None),
-        max_sequences=_max_sequences(spec.runtime.args or (), ENGINES[spec.runtime.engine].slots),
+        max_sequences=_number(spec.runtime.args or (), engine.slots),
+        step_tokens=_number(spec.runtime.args or (), engine.step_tokens) or engine.default_step_tokens,
         **optional,
     )
 
@@ -45,7 +47,7 @@ def _tightest(spec: InferenceServiceSpec, *metrics: str) -> float | None:
     return min((one.threshold_seconds for one in objectives(spec) if one.metric in metrics), default=None)
 
 
-def _max_sequences(args: Sequence[str], flag: str) -> int | None:
+def _number(args: Sequence[str], flag: str) -> int | None:
     """The value of the engine's flag, in either spelling, when it is a number."""
     for number, argument in enumerate(args):
         name, _, value = argument.partition("=")

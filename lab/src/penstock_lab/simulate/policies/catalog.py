@@ -197,8 +197,9 @@ def _penstock(case: Case) -> Policy:
         ttft_seconds=case.objectives.ttft_seconds,
         allowed=1.0 - case.objectives.attainment,
         max_sequences=case.profile.max_num_seqs,
+        step_tokens=case.profile.max_num_batched_tokens,
     )
-    return Penstock(terms)
+    return Penstock(terms, kv_tokens=case.profile.kv_tokens)
 
 
 @dataclass(frozen=True, slots=True)

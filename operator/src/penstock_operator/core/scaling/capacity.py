@@ -1,9 +1,10 @@
 """What one replica carries, in generated tokens per second.
 
-An explicit target wins. Without one there are two bounds, and the lower one counts. The first is the load at which a
+An explicit target wins. Without one there are three bounds, and the lowest one counts. The first is the load at which a
 step takes as long as the objective on the time per token allows, from the step model that is identified while replicas
-serve. The second is the highest rate at which a replica was seen to generate *while requests waited*: with a queue the
-engine gives all it has, without one it gives what was asked and proves nothing. Both keep a margin.
+serve. The second is the load at which first tokens still come in time (`firsttoken`). The third is the highest rate at
+which a replica was seen to generate *while requests waited*: with a queue the engine gives all it has, without one it
+gives what was asked and proves nothing. All keep a margin.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def tokens_per_second(
     *,
     tail: float = TAIL,
     prefill_per_token: float | None = None,
+    first_token: float | None = None,
 ) -> float | None:
     """Generated tokens/s that one replica is trusted to carry; None while unknown.
 
@@ -72,10 +74,12 @@ def tokens_per_second(
         fit: the step model, which says at what load the time per token reaches its objective.
         tail: time per token of the slowest requests over the mean step.
         prefill_per_token: prompt tokens to compute for each generated one, as offered now; None = as served lately.
+        first_token: what the objective on the first token allows; None = unknown, or without one.
     """
     if policy.target_tokens_per_second is not None:
         return policy.target_tokens_per_second
     known = [] if saturation is None else [SATURATION_MARGIN * saturation]
+    known += [] if first_token is None else [first_token]
     if policy.tpot_seconds is not None and modelled(fit):
         assert fit is not None
         mix = fit if prefill_per_token is None else replace(fit, prefill_per_token=prefill_per_token)
@@ -86,12 +90,14 @@ def tokens_per_second(
 
 
 def attributed(decision: Decision, policy: Policy, memory: Memory) -> Decision:
-    """The decision with how the capacity in it is known: Target, StepModel, Observed (with a queue) or Unknown."""
+    """The decision with how the capacity in it is known: see `Decision.capacity_from`."""
     carried, saturation = decision.capacity_tokens_per_second, memory.saturation_tokens_per_second
     if carried is None:
         return decision
     if policy.target_tokens_per_second is not None:
         return replace(decision, capacity_from="Target")
+    if memory.first_token is not None and math.isclose(carried, memory.first_token, rel_tol=1e-6):
+        return replace(decision, capacity_from="FirstToken")
     queued = saturation is not None and math.isclose(carried, SATURATION_MARGIN * saturation, rel_tol=1e-6)
     return replace(decision, capacity_from="Observed" if queued else "StepModel")
 

@@ -146,7 +146,8 @@ def _for_load(
         replicas = max(replicas, full)
     message = (
         f"{offered:.2f} req/s x {length:.1f} tokens = {tokens:.0f} tok/s offered; one replica carries "
-        f"{per_replica:.0f} tok/s: {busy:.2f} replicas now{_growth_in_words(growth, horizon)}"
+        f"{per_replica:.0f} tok/s{_bound_in_words(memory, per_replica)}: "
+        f"{busy:.2f} replicas now{_growth_in_words(growth, horizon)}"
         f"{_backlog_in_words(backlog)}; {need.total:.2f} replicas needed"
     )
     wish = _Wish(replicas, Reason.STEADY, message, needed=need.total, demand=tokens, busy=busy)
@@ -155,6 +156,11 @@ def _for_load(
     if replicas == current:
         return wish
     return replace(wish, reason=need.reason if replicas > current else Reason.LESS_LOAD)
+
+
+def _bound_in_words(memory: Memory, per_replica: float) -> str:
+    """What binds, where it is not what the time per token or a queue says."""
+    return " with first tokens in time" if per_replica == memory.first_token else ""
 
 
 def _growth_in_words(growth: float, horizon: float) -> str:

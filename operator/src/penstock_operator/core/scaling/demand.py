@@ -17,6 +17,8 @@ SHIFT_SIGMAS = 3.0
 LENGTH_HALF_LIFE_SECONDS = 120.0
 PREFIX_HALF_LIFE_SECONDS = 900.0
 _LEAST_REQUESTS = 1.0
+_LEAST_SHARE = 1e-4
+_LEAST_LENGTHS = 50.0  # prompts, for their spread
 
 
 def smooth_arrivals(previous: float | None, rate: float, *, window_seconds: float, elapsed_seconds: float) -> float:
@@ -92,6 +94,25 @@ def prefill_per_request(prompt: PromptLength) -> float | None:
     if prompt.requests < _LEAST_REQUESTS or prompt.offered <= 0:
         return None
     return prompt.tokens / prompt.requests * prompt.computed / prompt.offered
+
+
+def prompts(prompt: PromptLength) -> tuple[tuple[float, float], ...]:
+    """(share of the requests, prompt tokens to compute) of each kind of request; empty when not known.
+
+    Each power of two is two kinds, the quarters of its logarithm; all are stretched so that their mean is that of the
+    last minutes, which follows a change of the mix sooner than their spread does.
+    """
+    mean, total = prefill_per_request(prompt), sum(prompt.lengths)
+    if mean is None or mean <= 0 or total < _LEAST_LENGTHS:
+        return ()
+    kinds = [
+        (arrivals / total / 2, 2.0 ** (bits - 1 + quarter))
+        for bits, arrivals in enumerate(prompt.lengths)
+        if arrivals > _LEAST_SHARE * total
+        for quarter in (0.25, 0.75)
+    ]
+    unit = mean / sum(share * tokens for share, tokens in kinds)
+    return tuple((share, tokens * unit) for share, tokens in kinds)
 
 
 def share_longer(prompt: PromptLength, tokens: float) -> float:

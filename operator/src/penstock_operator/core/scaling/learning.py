@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from penstock_operator.core.scaling import budget, capacity, demand, forecast, rental, safety
-from penstock_operator.core.scaling.stepfit import StepFit
+from penstock_operator.core.scaling import budget, capacity, demand, firsttoken, forecast, proof, rental, safety
+from penstock_operator.core.scaling.stepfit import StepFit, slow
 from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Observation, Policy, PromptLength
 
 STARTUP_SECONDS = 60.0  # of a replica, until one was measured
@@ -22,6 +22,8 @@ _LATE = 0.1  # share of requests that miss: a collapse, not a tail
 _MOST_MORE = 0.5
 _BUSY_SEQUENCES = 2.0
 _LEAST_COST = 1e-9
+_LEAST_KV_USE = 0.01
+_FITS_SECONDS = 60.0
 YOUNG_WINDOWS = 36  # three minutes
 _SETTLED_SECONDS = 45.0
 _SHORT_SECONDS = 30.0  # from a shortage to the last misses that it made
@@ -29,7 +31,7 @@ _SHORT_SECONDS = 30.0  # from a shortage to the last misses that it made
 
 def learn(policy: Policy, seen: Observation, memory: Memory, now: float) -> Memory:
     """The memory with this tick folded in, all but what safety remembers."""
-    adjusted = _adjusted(policy, seen, memory, now)
+    adjusted = _in_time(policy, seen, _adjusted(policy, seen, memory, now), before=memory.at)
     return _foresee(policy, seen, adjusted, before=memory.fit, now=now)
 
 
@@ -97,6 +99,7 @@ def _adjusted(policy: Policy, seen: Observation, memory: Memory, now: float) -> 
         late=_smoothed(memory.late, seen, elapsed),
         ready=seen.ready,
         grown_at=now if seen.ready > memory.ready else memory.grown_at,
+        fits=_fits(memory.fits, seen, elapsed),
         missed_at=now if any(one.share > one.allowed for one in seen.missed) else memory.missed_at,
         fit=capacity.learn_step(memory.fit, seen, now),
         margins=budget.adjust(
@@ -129,7 +132,65 @@ def capacity_of(policy: Policy, memory: Memory) -> float | None:
         memory.fit,
         tail=budget.TAIL if memory.margins is None else memory.margins.tail,
         prefill_per_token=None if length is None or prefill is None else prefill / length,
+        first_token=memory.first_token,
     )
+
+
+def prefill_of(policy: Policy, memory: Memory, *, replicas: int) -> firsttoken.Prefill | None:
+    """The service as its first tokens see it; None while too little is known of steps or prompts."""
+    length = demand.tokens_per_request(memory.output, running=memory.output.running)
+    if memory.fit is None or not capacity.modelled(memory.fit) or length is None:
+        return None
+    prompts = demand.prompts(memory.prompt)
+    theta = slow(memory.fit, prefill_per_token=sum(share * tokens for share, tokens in prompts) / length)
+    if theta is None or theta[0] <= 0 or not prompts:
+        return None
+    tail = budget.TAIL if memory.margins is None else memory.margins.tail
+    return firsttoken.Prefill(
+        theta,
+        length,
+        prompts,
+        policy.step_tokens,
+        slots=policy.max_sequences,
+        fits=memory.fits,
+        replicas=max(1, replicas),
+        stretch=tail / budget.TAIL,
+    )
+
+
+def _fits(known: float | None, seen: Observation, elapsed: float) -> float | None:
+    """Sequences that fill a replica's KV cache, with this tick folded in."""
+    if seen.kv_use is None or not (seen.kv_use.fresh and seen.running.fresh) or not seen.ready:
+        return known
+    if seen.kv_use.value < _LEAST_KV_USE or seen.running.value < seen.ready:
+        return known
+    fits = seen.running.value / seen.ready / min(1.0, seen.kv_use.value)
+    return fits if known is None else known + (1.0 - math.exp(-elapsed / _FITS_SECONDS)) * (fits - known)
+
+
+def _in_time(policy: Policy, seen: Observation, memory: Memory, *, before: float | None) -> Memory:
+    """Memory with what a replica carries with first tokens in time: the model's word, or what was seen, if more."""
+    length = demand.tokens_per_request(memory.output, running=memory.output.running)
+    if policy.allowed is None or (policy.ttft_seconds is None and policy.wait_seconds is None) or length is None:
+        return replace(memory, first_token=None)
+    cost, elapsed = _cost(memory.fit, memory.prompt, length), 0.0 if before is None else (memory.at or before) - before
+    shown = memory.proof
+    if capacity.modelled(memory.fit) and seen.ready and seen.arrivals.fresh and elapsed <= LONGEST_GAP_SECONDS:
+        load = (memory.arrivals or 0.0) * cost / seen.ready
+        shown = proof.fold(shown, seen.missed, load=load, elapsed_seconds=elapsed)
+    of, bound = prefill_of(policy, memory, replicas=seen.ready), None
+    if of is not None:
+        asked = ((policy.ttft_seconds, True), (policy.wait_seconds, False))
+        bounds = [
+            firsttoken.sustainable(firsttoken.bound(of, seconds=seconds, computed=computed), allowed=policy.allowed)
+            for seconds, computed in asked
+            if seconds is not None
+        ]
+        bound = min((one for one in bounds if one is not None), default=None)
+    carried = None if shown is None else shown.carried(policy.allowed)
+    if bound is not None and carried is not None:
+        bound = max(bound, carried / cost * length)
+    return replace(memory, first_token=bound, proof=shown)
 
 
 def _foresee(policy: Policy, seen: Observation, memory: Memory, *, before: StepFit | None, now: float) -> Memory:

@@ -1,9 +1,10 @@
 """What a number of replicas would do to the objectives: the share of requests that would meet them.
 
-Two things decide it. The load that comes is not known: it is taken as normal, with the forecast's mean and width. And
-under a given load the time per token differs from request to request: it is taken as lognormal about the mean step,
-with the measured tail. A load beyond what the replicas can carry at all meets nothing. Without a step model only the
-first counts.
+Three things decide it. The load that comes is not known: it is taken as normal, with the forecast's mean and width.
+Under a given load the time per token differs from request to request: it is taken as lognormal about the mean step,
+with the measured tail. And first tokens wait for one another (`firsttoken`), whatever the pace of the tokens after
+them: both shares are multiplied. A load beyond what the replicas can carry at all meets nothing. Without a step model
+only the first counts.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from penstock_operator.core.scaling import capacity
+from penstock_operator.core.scaling import capacity, demand, firsttoken, learning
 from penstock_operator.core.scaling.budget import Margins
 from penstock_operator.core.scaling.forecast import Forecast
 from penstock_operator.core.scaling.types import Memory, Policy, Prediction
 
 _NORMAL = NormalDist()
 _POINTS = tuple(_NORMAL.inv_cdf((index + 0.5) / 15) for index in range(15))
+_FEW_POINTS = _POINTS[1::3]
 _TAIL_QUANTILE = _NORMAL.inv_cdf(0.99)
 
 
@@ -33,8 +35,14 @@ def around(policy: Policy, memory: Memory, busy: float | None, *, replicas: int)
     known, margins = memory.forecast, memory.margins
     if policy.allowed is None or not busy or known is None or margins is None or known.level <= 0 or replicas <= 0:
         return ()
+    length = demand.tokens_per_request(memory.output, running=memory.output.running)
+    offered = (memory.arrivals or 0.0) * (length or 0.0)
     return tuple(
-        Prediction(count, _attainment(policy, memory, known, margins, busy / count))
+        Prediction(
+            count,
+            _attainment(policy, memory, known, margins, busy / count)
+            * _first(policy, memory, known, offered / count, count),
+        )
         for count in (replicas - 1, replicas, replicas + 1)
         if count > 0
     )
@@ -45,6 +53,19 @@ def _attainment(policy: Policy, memory: Memory, known: Forecast, margins: Margin
     expected, width = known.ahead() / known.level, known.sigma / known.level
     loads = (max(0.0, expected + width * point) * fullness for point in _POINTS)
     return sum(_in_time(policy, memory, margins, load) for load in loads) / len(_POINTS)
+
+
+def _first(policy: Policy, memory: Memory, known: Forecast, load: float, replicas: int) -> float:
+    """Share of the first tokens that come in time; `load` is what is offered to each of the replicas now."""
+    if policy.ttft_seconds is None or policy.target_tokens_per_second is not None:
+        return 1.0
+    of = learning.prefill_of(policy, memory, replicas=replicas)
+    if of is None:
+        return 1.0
+    expected, width = known.ahead() / known.level, known.sigma / known.level
+    loads = [max(0.0, expected + width * point) * load for point in _FEW_POINTS]
+    within = firsttoken.bound(of, seconds=policy.ttft_seconds)
+    return 1.0 - sum(within.late(one) for one in loads) / len(loads)
 
 
 def _in_time(policy: Policy, memory: Memory, margins: Margins, fullness: float) -> float:

@@ -23,6 +23,7 @@ _FEW_SEQUENCES = 2.0
 _PRIOR = (0.7, 0.2, 0.1)  # shares of the first mean step time
 _HALVINGS = 30
 _MOST_TOKENS = 1e9
+_MOST_DOUBT = 0.5
 
 Vector = tuple[float, float, float]
 Matrix = tuple[Vector, Vector, Vector]
@@ -148,6 +149,27 @@ def sustainable(fit: StepFit, *, step_seconds: float, max_sequences: float | Non
     # All slots are taken before the step is that long: then it takes what so many sequences take.
     a, d, e = fit.theta
     return max_sequences / (a + max_sequences * (d + fit.prefill_per_token * e))
+
+
+def slow(fit: StepFit, *, prefill_per_token: float) -> Vector | None:
+    """Theta as it is when what is not known well is slow, within reason; None when not even its sum is known.
+
+    The work of a generated token and its share of the prompt is known soon, its parts are not while the mix is always
+    the same: then a prompt token counts as one standard deviation slower, and a decoded one as so much faster.
+
+    Args:
+        fit: of the replica.
+        prefill_per_token: prompt tokens to compute for each generated one.
+    """
+    row = (0.0, 1.0, prefill_per_token)
+    work, doubt = _dot(row, fit.theta), math.sqrt(max(0.0, _dot(row, _times(fit.covariance, row))))
+    if work <= 0 or doubt > _MOST_DOUBT * work:
+        return None
+    work += doubt
+    per_token = fit.theta[2] + math.sqrt(max(0.0, fit.covariance[2][2]))
+    if prefill_per_token > 0:
+        per_token = min(per_token, work / prefill_per_token)
+    return fit.theta[0], max(0.0, work - prefill_per_token * per_token), per_token
 
 
 def _most(fit: StepFit, step_seconds: float, *, begin: float, doubtful: bool) -> float:

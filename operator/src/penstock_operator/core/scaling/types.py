@@ -11,11 +11,13 @@ from enum import StrEnum
 
 from penstock_operator.core.scaling.budget import Margins, Missed
 from penstock_operator.core.scaling.forecast import Forecast
+from penstock_operator.core.scaling.proof import Proof
 from penstock_operator.core.scaling.rental import Rental
 from penstock_operator.core.scaling.stepfit import StepFit, StepRates
 
 # Between two ticks of one service. After a longer time what was remembered says nothing about the time between.
 LONGEST_GAP_SECONDS = 60.0
+STEP_TOKENS = 2048  # what most engines compute in a step at most, where neither arguments nor a default are known
 
 
 class SignalState(StrEnum):
@@ -105,8 +107,10 @@ class Policy:
         max_cost_per_hour: hard budget; None = none.
         tpot_seconds: the tightest objective on the time per output token; None without one.
         ttft_seconds: the tightest objective on the time to the first token; None without one.
+        wait_seconds: the tightest objective on the time before the engine begins; None without one.
         allowed: share of requests that may miss the tightest objective; None without one.
         max_sequences: requests that a replica runs at once, as far as its arguments say; None = unknown.
+        step_tokens: most tokens of one step of the engine, by its arguments or its default.
     """
 
     min_replicas: int
@@ -122,8 +126,10 @@ class Policy:
     max_cost_per_hour: float | None = None
     tpot_seconds: float | None = None
     ttft_seconds: float | None = None
+    wait_seconds: float | None = None
     allowed: float | None = None
     max_sequences: int | None = None
+    step_tokens: int = STEP_TOKENS
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_replicas <= self.max_replicas:
@@ -263,6 +269,9 @@ class Memory:
         forecast: of the work that is offered; None before the first.
         margins: reserve that the error budget asks for; None before the first tick.
         saturated_since: start of the present stretch in which every replica has a queue; None outside of one.
+        first_token: generated tokens/s of one replica that the objective on the first token allows; None = unknown.
+        fits: sequences whose tokens fill the KV cache of a replica, at the present mix; None = unknown.
+        proof: what was carried in time over the last minutes; None before anything was judged.
         shown: most generated tokens/s that were offered to each replica while requests were in time; None = unseen.
         late: share of the requests that miss the objective that most miss, over the last half minute.
         missed_at: when more requests than may last missed an objective; None = never.
@@ -283,6 +292,9 @@ class Memory:
     forecast: Forecast | None = None
     margins: Margins | None = None
     saturated_since: float | None = None
+    first_token: float | None = None
+    fits: float | None = None
+    proof: Proof | None = None
     shown: float | None = None
     late: float = 0.0
     missed_at: float | None = None
@@ -317,7 +329,8 @@ class Decision:
         predictions: predicted attainment around the count; empty while no step model is learned.
         requests_per_second: smoothed arrivals that demand is made of; None when unknown.
         tokens_per_request: mean generated tokens of a request; None when unknown.
-        capacity_from: how the capacity is known: Target, StepModel, Observed (in queues) or Unknown.
+        capacity_from: how the capacity is known: Target, StepModel, FirstToken, Observed (in queues) or
+            Unknown.
     """
 
     replicas: int

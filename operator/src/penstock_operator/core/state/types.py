@@ -56,7 +56,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What one replica carries, and how that is known: Target, StepModel, Observed (with a queue) or Unknown."""
+    """What one replica carries, and how that is known: Target, StepModel, FirstToken, Observed or Unknown."""
 
     tokens_per_second_per_replica: Number = None
     source: str = "Unknown"

@@ -1,0 +1,1 @@
+"""Capacity as the policy computes it beside what simulated replicas carry."""

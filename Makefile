@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 unexport VIRTUAL_ENV
 unexport PYTHONHOME
 
-.PHONY: help setup demo test test-kind lint types generate check images bench-operator bench-faults bench-gateway bench-load bench-live bench-engines bench-sim-to-real bench-simulator bench-policy bench-decide bench-steps bench-sensitivity lock clean
+.PHONY: help setup demo test test-kind lint types generate check images bench-operator bench-faults bench-gateway bench-load bench-live bench-engines bench-sim-to-real bench-simulator bench-policy bench-decide bench-steps bench-seasons bench-sensitivity lock clean
 
 help: ## Show this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,9 @@ bench-decide: setup ## What a decision costs at 1,000 services, in time and in m
 
 bench-steps: setup ## How long capacity takes after the load has become three times as much (BENCH_ARGS=--seeds=10)
 	$(VENV)/python -m benchmarks.sensitivity.steps $(BENCH_ARGS)
+
+bench-seasons: setup ## What it is worth to know the days before (BENCH_ARGS=--seeds=3)
+	$(VENV)/python -m benchmarks.sensitivity.seasons $(BENCH_ARGS)
 
 bench-sensitivity: setup ## The policy on 100 worlds drawn at random, the worst shown (BENCH_ARGS=--configurations=10)
 	$(VENV)/python -m benchmarks.sensitivity $(BENCH_ARGS)

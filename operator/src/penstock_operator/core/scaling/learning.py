@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from penstock_operator.core.scaling import budget, capacity, demand, forecast
+from penstock_operator.core.scaling import budget, capacity, demand, forecast, season
 from penstock_operator.core.scaling.stepfit import StepFit
 from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Observation, Policy, PromptLength
 
@@ -148,11 +148,22 @@ def _foresee(
     arrivals = memory.arrivals
     if seen.ready and waiting <= seen.ready and not _late(memory, now):
         memory = replace(memory, shown=max(memory.shown or 0.0, arrivals * length / seen.ready))
-    cost, known = _cost(memory.fit, memory.prompt, length), memory.forecast
-    if known is not None and before is not memory.fit:
-        known = forecast.rescaled(known, cost / _cost(before, memory.prompt, length))
-    followed = forecast.follow(known, arrivals * cost, now=now, horizon_seconds=horizon_seconds(seen))
-    return replace(memory, forecast=followed, short_at=now if short else memory.short_at)
+    memory = replace(memory, short_at=now if short else memory.short_at)
+    return _followed(memory, length, before=before, now=now, horizon=horizon_seconds(seen))
+
+
+def _followed(memory: Memory, length: float, *, before: StepFit | None, now: float, horizon: float) -> Memory:
+    """Memory with the load of now in forecast and season."""
+    cost, known, days = _cost(memory.fit, memory.prompt, length), memory.forecast, memory.season
+    if before is not memory.fit:
+        unit = cost / _cost(before, memory.prompt, length)
+        known = None if known is None else forecast.rescaled(known, unit)
+        days = None if days is None else season.rescaled(days, unit)
+    work = (memory.arrivals or 0.0) * cost
+    days = season.follow(None if days is None else season.priced(days, cost), work, now=now)
+    expected = days.expect(work, at=now + horizon)
+    followed = forecast.follow(known, work, now=now, horizon_seconds=horizon, season=expected)
+    return replace(memory, forecast=followed, season=days)
 
 
 def _cost(fit: StepFit | None, prompt: PromptLength, length: float) -> float:

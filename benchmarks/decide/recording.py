@@ -17,10 +17,11 @@ from penstock_contract.profile import load_profile
 from penstock_lab.simulate import oracle
 from penstock_lab.simulate.policies import penstock
 from penstock_lab.simulate.score import Objectives
-from penstock_lab.simulate.synthetic import SHAPES, Synthetic
+from penstock_lab.simulate.synthetic import BY_THE_CLOCK, SHAPES, Synthetic
 from penstock_lab.simulate.world import Setting, World
 from penstock_operator.core.scaling import Decision, Memory, Observation, Policy
 
+_SHAPES: Final = tuple(one for one in SHAPES if one not in BY_THE_CLOCK)  # an hour says nothing of days
 _PROFILES: Final = ("llama70b-fp8-tp4-h100", "llama8b-bf16-tp1-h100", "qwen3-32b-bf16-tp2-h100")
 _STARTUPS: Final = (5.0, 60.0, 180.0, 420.0)
 _MOST: Final = 30
@@ -44,7 +45,7 @@ class Recording:
 
 def record(number: int, seconds: float) -> Recording:
     """A service by its number."""
-    shape = list(SHAPES)[number % len(SHAPES)]
+    shape = _SHAPES[number % len(_SHAPES)]
     profile = load_profile(_PROFILES[number % len(_PROFILES)])
     objectives = Objectives(ttft_seconds=(1.0, 2.0, 5.0)[number % 3], attainment=(0.95, 0.99)[number % 2])
     tried = Synthetic(shape=shape, seconds=600.0, rate=5.0, seed=number)

@@ -15,12 +15,13 @@ from penstock_contract.step import StepModel
 from penstock_lab.simulate import oracle
 from penstock_lab.simulate.score import Objectives
 from penstock_lab.simulate.state import Requests
-from penstock_lab.simulate.synthetic import SHAPES, Synthetic
+from penstock_lab.simulate.synthetic import BY_THE_CLOCK, SHAPES, Synthetic
 from penstock_lab.simulate.world import Setting
 
 MOST_REPLICAS: Final = 60
 _MOST_REQUESTS: Final = 60_000
 _TRIED_SECONDS: Final = 1200.0
+_SHAPES: Final = tuple(one for one in SHAPES if one not in BY_THE_CLOCK)  # an hour says nothing of days
 _PROFILES: Final = (
     "llama70b-bf16-tp4-a100",
     "llama70b-fp8-tp4-h100",
@@ -111,7 +112,7 @@ def draw(seed: int) -> Configuration:
     prompt, output = spread_out(50, 6000), spread_out(20, 800)
     slower = float(dice.uniform(2, 10)), float(dice.uniform(1.4, 4))
     objectives = _sla(profile, (prompt, output), slower, float(dice.choice([0.9, 0.95, 0.99])))
-    shape = str(dice.choice(list(SHAPES)))
+    shape = str(dice.choice(_SHAPES))
     seconds = float(dice.uniform(1200, 3600)) * (1.5 if shape == "diurnal" else 1.0)
     tried = Synthetic(
         shape=shape,

@@ -7,7 +7,7 @@ from benchmarks.decide import __main__ as decisions
 from benchmarks.decide.recording import record
 from benchmarks.robustness.page import page
 from benchmarks.sensitivity import __main__ as sensitivity
-from benchmarks.sensitivity import steps, trial
+from benchmarks.sensitivity import seasons, steps, trial
 from benchmarks.sensitivity.configurations import draw
 
 from penstock_contract.profile import load_profile
@@ -108,3 +108,17 @@ def test_the_page_says_what_was_missed() -> None:
     assert "0 of 1 runs hold both. **Missed**: start-up 60 s, seed 3." in text
     assert "| 60 s | 3 | 5 | 14 | 5 s | 140 s | 137 s | 100 | 10 s | 134 s | 90.0% |" in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_season_that_does_harm_is_a_problem() -> None:
+    good = {"attainment": 0.99, "step_attainment": 0.9, "gpu_hours": 10.0}
+    about = {"seed": 0, "startup_seconds": 60.0}
+    blind = [about | good | {"day": day, "knows": False} for day in (1, 2, 3, 4)]
+    known = [one | {"knows": True} for one in blind]
+    assert seasons.problems([*blind, *known]) == []
+    known[1] |= {"attainment": 0.98}
+    known[2] |= {"gpu_hours": 12.0}
+    late, dear = seasons.problems([*blind, *known])
+    assert ("day 2 attains 98.00%" in late, "day 3 takes 12 GPU-hours, 10" in dear) == (True, True)
+    shown = page({"seasons": {"command": "make bench-seasons", "problems": [late], "rows": [*blind, *known]}})
+    assert "| 60 s, 0, 2 | 98.00% | 99.00% | 90.0% | 90.0% | 10 | 10 |" in shown

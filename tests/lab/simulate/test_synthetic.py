@@ -52,6 +52,20 @@ def test_the_rate_follows_the_shape(shape: str, parts: int, expected: list[float
         assert found == pytest.approx(expected, rel=0.06)
 
 
+def test_a_shape_that_goes_by_the_clock_is_cut_not_squeezed() -> None:
+    """Nine o'clock is at nine, and the third day is off."""
+    assert parse("synthetic:workdays").end == 4 * 86_400.0
+    whole = Synthetic(shape="workdays", rate=2.0).columns()
+    hours = np.array(rates(whole, 4 * 86_400.0, 96))
+    assert hours[9] / hours[8] == pytest.approx(hours[33] / hours[32], rel=0.1)
+    assert hours[9] > 2.0 * hours[8]
+    assert hours[48 + 9] < 1.2 * hours[48 + 8]
+    minutes = np.bincount((whole.arrival // 360).astype(int))[:10]
+    assert minutes[0] > 2.0 * minutes[1:].mean()
+    short = Synthetic(shape="workdays", rate=2.0, seconds=36_000.0).columns()
+    assert rates(short, 36_000.0, 10)[9] == pytest.approx(hours[9], rel=0.1)
+
+
 def test_a_shift_of_the_mix_changes_lengths_and_no_rate() -> None:
     made = Synthetic(shape="mixshift", seconds=2000.0, rate=20.0, prompt=800, output=100).columns()
     late = made.arrival >= 1000

@@ -2,7 +2,8 @@
 
 A shape gives the rate over time as a multiple of `rate`; arrivals are Poisson within each second, lengths lognormal.
 The same shape, numbers and seed give the same requests. A leak is a fault of the replicas, not of the traffic: its
-requests come steadily, and `slowdown_per_hour` says how much slower the replicas become.
+requests come steadily, and `slowdown_per_hour` says how much slower the replicas become. Where a shape goes by the
+clock, a shorter time is a part of it, not the same in less time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ PREFIX: Final = "synthetic:"
 _HOUR = 3600.0
 _LEAK_PER_HOUR = 0.25
 _MOST_TOKENS = 32_768
+WORKDAYS: Final = 4  # days of `workdays`: two of work, one off, one of work
+DAY_OFF: Final = 2
 
 
 def _constant(at: Floats) -> Floats:
@@ -50,6 +53,16 @@ def _gap(at: Floats) -> Floats:
     return np.where((at >= 0.5) & (at < 0.6), 0.0, 1.0)
 
 
+def _workdays(at: Floats) -> Floats:
+    """A daily wave; on working days much more at once from nine to half past five, and a batch at every full hour."""
+    hour = at * 24.0 * WORKDAYS % 24.0
+    working = np.floor(at * WORKDAYS) % WORKDAYS != DAY_OFF
+    office = working & (hour >= 9.0) & (hour < 17.5)
+    batch = working & (np.round(hour % 1.0, 9) < 0.1)
+    wave = 0.6 - 0.3 * np.cos(2.0 * np.pi * (hour - 2.0) / 24.0)
+    return wave + np.where(office, 1.2, 0.0) + np.where(batch, 0.8, 0.0)
+
+
 # Rate over the share of the time that is over; `mixshift` and `leak` come steadily.
 SHAPES: Final[Mapping[str, Callable[[Floats], Floats]]] = {
     "constant": _constant,
@@ -61,7 +74,9 @@ SHAPES: Final[Mapping[str, Callable[[Floats], Floats]]] = {
     "mixshift": _constant,
     "leak": _constant,
     "gap": _gap,
+    "workdays": _workdays,
 }
+BY_THE_CLOCK: Final = frozenset({"workdays"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +86,7 @@ class Synthetic:
     Attributes:
         shape: one of `SHAPES`.
         rate: requests per second where the shape says 1.
-        seconds: how long; None = a day of `diurnal`, two hours of the others.
+        seconds: how long; None = a day of `diurnal`, four of `workdays`, two hours of the others.
         prompt: median prompt tokens; `mixshift` has a quarter of them in its second half.
         output: median output tokens; `mixshift` has four times as many in its second half.
         spread: standard deviation of the logarithm of both.
@@ -116,7 +131,7 @@ class Synthetic:
         """Seconds at which it ends."""
         if self.seconds is not None:
             return self.seconds
-        return 24 * _HOUR if self.shape == "diurnal" else 2 * _HOUR
+        return _HOUR * {"diurnal": 24, "workdays": 24 * WORKDAYS}.get(self.shape, 2)
 
     @property
     def slowdown_per_hour(self) -> float:
@@ -127,7 +142,8 @@ class Synthetic:
         """All requests."""
         dice = np.random.default_rng([self.seed, zlib.crc32(self.shape.encode())])
         cells = np.arange(int(np.ceil(self.end)), dtype=np.float64)
-        rates = self.rate * SHAPES[self.shape](cells / self.end)
+        whole = 24 * _HOUR * WORKDAYS if self.shape in BY_THE_CLOCK else self.end
+        rates = self.rate * SHAPES[self.shape](cells / whole)
         counts = dice.poisson(rates)
         arrival = np.repeat(cells, counts) + dice.random(int(counts.sum()))
         arrival = np.sort(arrival[arrival < self.end])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock_contract import names
@@ -34,6 +34,7 @@ from penstock_operator.core.scalingstatus import (
 from penstock_operator.core.sla import Attainment
 from penstock_operator.core.status import timed
 from penstock_operator.runtime.actuator import Actuator
+from penstock_operator.runtime.almanac import Almanac
 from penstock_operator.runtime.cache import GATEWAYS, Cache, Key
 from penstock_operator.runtime.events import condition_events
 from penstock_operator.runtime.gateways import Gateways
@@ -97,7 +98,7 @@ class Autoscaler:
         self._gateway_namespace = gateway_namespace
         self._slots = asyncio.Semaphore(concurrency)
         self._memory: dict[str, Memory] = {}
-        self._remembrance = Remembrance(measure, cache)
+        self._remembrance, self._almanac = Remembrance(measure, cache), Almanac(measure)
         self._attainment: dict[Promise, list[Attainment] | None] = {}
         self._failing: dict[Key, str] = {}
         self._terms: dict[Key, Terms] = {}
@@ -113,6 +114,8 @@ class Autoscaler:
         sight = await self._lookout.look(self._services(), gateway_pods, now)
         services = self._services()  # some came, went or were edited meanwhile
         self._memory |= await self._remembrance.once(services, gateways=sight.doors.asked, now=now)
+        for uid, season in self._almanac.once(services, gateways=sight.doors.asked, now=now).items():
+            self._memory[uid] = replace(self._memory.get(uid, Memory()), season=season)
         new = any(terms.promise not in self._attainment for _, terms in services)
         if new or now - self._sla_at >= _SLA_PERIOD_SECONDS:
             await self._measure_sla(services, now, answered=sight.error is None)

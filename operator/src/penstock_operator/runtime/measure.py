@@ -128,6 +128,21 @@ class Measure:
         grid = tuple(start + number * step for number in range(round((end - start) / step) + 1))
         return Past(answers=answers, grid=grid, window_seconds=window, judged=judged)
 
+    async def arrivals(
+        self, *, start: float, end: float, step: float, gateways: bool
+    ) -> Mapping[Key, Mapping[float, float]] | Unavailable:
+        """Requests per second of all services, each the mean of the `step` seconds before its time.
+
+        Args:
+            start: Unix seconds.
+            end: Unix seconds.
+            step: seconds, at least a rate window.
+            gateways: as these counted them, not the workers.
+        """
+        kind, texts = ("door_arrivals", DOOR_QUERIES) if gateways else ("arrivals", QUERIES)
+        answer = await self._source.range(queries(step, texts)[kind], start=start, end=end, step=step)
+        return answer if isinstance(answer, Unavailable) else points_by_service(answer)
+
     async def _discover_interval(self) -> Unavailable | None:
         answer = await self._source.instant(SCRAPE_INTERVAL_QUERY)
         if isinstance(answer, Unavailable):

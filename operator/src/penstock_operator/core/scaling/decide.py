@@ -147,7 +147,7 @@ def _for_load(
     message = (
         f"{offered:.2f} req/s x {length:.1f} tokens = {tokens:.0f} tok/s offered; one replica carries "
         f"{per_replica:.0f} tok/s{_bound_in_words(memory, per_replica)}: "
-        f"{busy:.2f} replicas now{_growth_in_words(growth, horizon)}"
+        f"{busy:.2f} replicas now{_growth_in_words(memory, growth, horizon)}"
         f"{_backlog_in_words(backlog)}; {need.total:.2f} replicas needed"
     )
     wish = _Wish(replicas, Reason.STEADY, message, needed=need.total, demand=tokens, busy=busy)
@@ -163,8 +163,12 @@ def _bound_in_words(memory: Memory, per_replica: float) -> str:
     return " with first tokens in time" if per_replica == memory.first_token else ""
 
 
-def _growth_in_words(growth: float, horizon: float) -> str:
-    return f", x {growth:.2f} for what may come in {horizon:.0f} s" if growth > _WORTH_SAYING else ""
+def _growth_in_words(memory: Memory, growth: float, horizon: float) -> str:
+    if growth <= _WORTH_SAYING:
+        return ""
+    known = memory.forecast is not None and memory.forecast.told
+    days = ", as on the days before" if known else ""
+    return f", x {growth:.2f} for what may come in {horizon:.0f} s{days}"
 
 
 def _backlog_in_words(backlog: float) -> str:

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from penstock_operator.core.scaling.season import BIN_SECONDS, EARLY_SECONDS, LATE_SECONDS
 
 HALF_LIFE_HORIZONS = 20.0
 _START_PAIRS = 8.0
@@ -23,7 +26,45 @@ _PENDING = 24
 _LATE_SECONDS = 30.0
 _WARM_SECONDS = 60.0  # until what is counted over windows is whole
 _LEAST_WORK = 1e-9
+_NEWEST_CHANGE = 0.5  # weight of the last expected change in what the season is trusted with
+_WORTH_CLAIMING = 1.2  # of the load
+_CLAIM_SECONDS = EARLY_SECONDS + LATE_SECONDS + BIN_SECONDS  # beyond the horizon, by then it has come or will not
+_WORTH_TELLING = 0.05  # of the load
 _DOWNWARDS = 0.25  # of a square, where less came than expected
+
+
+class Expected(NamedTuple):
+    """A pair whose second half is to come.
+
+    Attributes:
+        at: Unix seconds of the second half.
+        first: load of the first half.
+        line: what the line expects of the second.
+        low: least that the season expects beyond that.
+        high: most.
+    """
+
+    at: float
+    first: float
+    line: float
+    low: float = 0.0
+    high: float = 0.0
+
+
+class Claim(NamedTuple):
+    """A rise that the season expects.
+
+    Attributes:
+        until: Unix seconds by which it has come or will not.
+        base: load when it was first expected.
+        target: load that is expected.
+        most: highest load since.
+    """
+
+    until: float
+    base: float
+    target: float
+    most: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +79,12 @@ class Forecast:
         squares: decayed sums about the means: squares of the first halves, products of both.
         surprise: decayed sum of squared errors over what was expected, a fall's in part.
         peak: highest load so far, fading.
-        pending: (time of the second half, first half, what is expected of the second) to come, oldest first.
+        pending: pairs whose second half is to come, oldest first.
         since: Unix seconds of the first load.
         at: Unix seconds of the last update.
+        jump: least and most that the season expects beyond the line; zeros where it expects no change.
+        trust: share of the rises that the season expected that came, the last ones above all; 0 to 1.
+        claim: the rise that it expects now; None while it does not.
     """
 
     level: float
@@ -51,8 +95,11 @@ class Forecast:
     peak: float
     since: float
     surprise: float
-    pending: tuple[tuple[float, float, float], ...] = ()
+    pending: tuple[Expected, ...] = ()
     at: float = 0.0
+    jump: tuple[float, float] = (0.0, 0.0)
+    trust: float = 1.0
+    claim: Claim | None = None
 
     @property
     def slope(self) -> float:
@@ -64,9 +111,18 @@ class Forecast:
         """How far loads came out from what was expected, rises above all, as a root mean square, in work per second."""
         return math.sqrt(self.surprise / self.pairs * self.level)
 
-    def ahead(self) -> float:
-        """Work per second to expect one start-up time from now."""
+    def line(self) -> float:
+        """Work per second one start-up time from now, by what followed on such loads."""
         return max(_LEAST_WORK, self.after + self.slope * (self.level - self.before))
+
+    def ahead(self) -> float:
+        """Work per second to expect one start-up time from now, or a little earlier or later."""
+        return max(_LEAST_WORK, self.line() + self.trust * self.jump[1])
+
+    @property
+    def told(self) -> bool:
+        """Whether the days before tell of more than the line, and are believed."""
+        return self.trust * self.jump[1] > _WORTH_TELLING * self.level
 
     def growth(self, *, sigmas: float) -> float:
         """Load to prepare for, over the load of now; at least 1.
@@ -77,8 +133,11 @@ class Forecast:
         if self.level <= _LEAST_WORK:
             return 1.0
         beyond = _BEYOND_PEAK * sigmas + _UNKNOWN / self.pairs
-        wanted = min(self.ahead() + sigmas * self.sigma, self.peak * (1.0 + beyond))
-        return max(1.0, self.ahead() / self.level, wanted / self.level)
+        ahead, width, peak = self.ahead(), self.sigma, self.peak
+        if self.jump != (0.0, 0.0):  # then what comes may be more than now, and was seen on the days before
+            width, peak = width * math.sqrt(max(1.0, ahead / self.level)), max(peak, ahead)
+        wanted = min(ahead + sigmas * width, peak * (1.0 + beyond))
+        return max(1.0, ahead / self.level, wanted / self.level)
 
 
 def begin(work: float, *, now: float, since: float | None = None) -> Forecast:
@@ -97,7 +156,14 @@ def begin(work: float, *, now: float, since: float | None = None) -> Forecast:
     )
 
 
-def follow(known: Forecast | None, work: float, *, now: float, horizon_seconds: float) -> Forecast:
+def follow(
+    known: Forecast | None,
+    work: float,
+    *,
+    now: float,
+    horizon_seconds: float,
+    season: tuple[float, float] | None = None,
+) -> Forecast:
     """Fold in the load of now.
 
     Args:
@@ -105,6 +171,7 @@ def follow(known: Forecast | None, work: float, *, now: float, horizon_seconds: 
         work: per second, smoothed.
         now: Unix seconds.
         horizon_seconds: how far ahead forecasts are needed.
+        season: least and most work per second that the days before make expect then; None = no change.
     """
     work = max(work, _LEAST_WORK)
     if known is None:
@@ -112,15 +179,19 @@ def follow(known: Forecast | None, work: float, *, now: float, horizon_seconds: 
     if now - known.since < _WARM_SECONDS:
         return begin(work, now=now, since=known.since)
     elapsed = max(0.0, now - known.at)
-    due = [one for one in known.pending if one[0] <= now]
+    due = [one for one in known.pending if one.at <= now]
     half_life = HALF_LIFE_HORIZONS * horizon_seconds
     peak = max(work, known.peak * 0.5 ** (elapsed / half_life))
     made = replace(known, level=work, peak=peak, pending=known.pending[len(due) :], at=now)
-    for at, first, expected in due:
-        if now - at <= _LATE_SECONDS:  # else nobody looked at its time
-            made = _paired(made, first, work, elapsed=elapsed / len(due), half_life=half_life, expected=expected)
-    if not made.pending or now + horizon_seconds - made.pending[-1][0] >= horizon_seconds / _PENDING:
-        made = replace(made, pending=(*made.pending, (now + horizon_seconds, work, made.ahead())))
+    for one in due:
+        if now - one.at <= _LATE_SECONDS:  # else nobody looked at its time
+            made = _paired(made, one, work, elapsed=elapsed / len(due), half_life=half_life)
+    line = made.line()
+    made = replace(made, jump=(0.0, 0.0) if season is None else (season[0] - line, season[1] - line))
+    if made.claim is not None or season is not None:
+        made = _claimed(made, horizon_seconds=horizon_seconds)
+    if not made.pending or now + horizon_seconds - made.pending[-1].at >= horizon_seconds / _PENDING:
+        made = replace(made, pending=(*made.pending, Expected(now + horizon_seconds, work, line, *made.jump)))
     return made
 
 
@@ -135,20 +206,36 @@ def rescaled(known: Forecast, unit: float) -> Forecast:
         squares=(xx * unit**2, xy * unit**2),
         peak=known.peak * unit,
         surprise=known.surprise * unit,
-        pending=tuple((at, first * unit, expected * unit) for at, first, expected in known.pending),
+        pending=tuple(Expected(one.at, *(part * unit for part in one[1:])) for one in known.pending),
+        jump=(known.jump[0] * unit, known.jump[1] * unit),
+        claim=None if known.claim is None else Claim(known.claim.until, *(part * unit for part in known.claim[1:])),
     )
 
 
-def _paired(
-    known: Forecast, first: float, second: float, *, elapsed: float, half_life: float, expected: float
-) -> Forecast:
+def _paired(known: Forecast, one: Expected, second: float, *, elapsed: float, half_life: float) -> Forecast:
     """The sums with one pair more."""
     decay = 0.5 ** (elapsed / half_life)
     pairs = known.pairs * decay + 1.0
-    dx, dy = first - known.before, second - known.after
+    low, high = (max(_LEAST_WORK, one.line + known.trust * part) for part in (one.low, one.high))
+    expected = min(high, max(low, second))  # what was expected early or late, on purpose, is no error
+    dx, dy = one.first - known.before, second - known.after
     before, after = known.before + dx / pairs, known.after + dy / pairs
     xx, xy = known.squares
-    squares = (xx * decay + dx * (first - before), xy * decay + dx * (second - after))
+    squares = (xx * decay + dx * (one.first - before), xy * decay + dx * (second - after))
     error = second - expected
     surprise = known.surprise * decay + error * error / expected * (1.0 if error > 0 else _DOWNWARDS)
     return replace(known, pairs=pairs, before=before, after=after, squares=squares, surprise=surprise)
+
+
+def _claimed(known: Forecast, *, horizon_seconds: float) -> Forecast:
+    """With what became of the rise that the season expects, or expected until now."""
+    claim, up = known.claim, known.line() + known.jump[1]
+    if claim is not None and known.at >= claim.until:
+        came = min(1.0, max(0.0, (claim.most - claim.base) / (claim.target - claim.base)))
+        known = replace(known, trust=known.trust + _NEWEST_CHANGE * (came - known.trust), claim=None)
+    elif claim is not None:
+        known = replace(known, claim=claim._replace(most=max(claim.most, known.level), target=max(claim.target, up)))
+    elif known.jump != (0.0, 0.0) and up > _WORTH_CLAIMING * known.level:
+        until = known.at + horizon_seconds + _CLAIM_SECONDS
+        known = replace(known, claim=Claim(until, base=known.level, target=up, most=known.level))
+    return known

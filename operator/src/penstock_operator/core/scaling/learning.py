@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from penstock_operator.core.scaling import budget, capacity, demand, firsttoken, forecast, proof, rental, safety
+from penstock_operator.core.scaling import budget, capacity, demand, firsttoken, forecast, proof, rental, safety, season
 from penstock_operator.core.scaling.stepfit import StepFit, slow
 from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Observation, Policy, PromptLength
 
@@ -209,20 +209,31 @@ def _foresee(policy: Policy, seen: Observation, memory: Memory, *, before: StepF
     per_replica = capacity_of(policy, memory)
     busy = None if per_replica is None else memory.arrivals * length / per_replica
     if busy is not None:
-        memory = replace(memory, rental=_followed(policy, seen, memory.rental, busy, now))
+        memory = replace(memory, rental=_rented(policy, seen, memory.rental, busy, now))
     waiting = (seen.waiting.value if seen.waiting.fresh else 0.0) + (seen.held.value if seen.held is not None else 0.0)
     short = (busy is not None and busy > seen.ready) or waiting > seen.ready
     arrivals = memory.arrivals
     if seen.ready and waiting <= seen.ready and not _late(memory, now):
         memory = replace(memory, shown=max(memory.shown or 0.0, arrivals * length / seen.ready))
-    cost, known = _cost(memory.fit, memory.prompt, length), memory.forecast
-    if known is not None and before is not memory.fit:
-        known = forecast.rescaled(known, cost / _cost(before, memory.prompt, length))
-    followed = forecast.follow(known, arrivals * cost, now=now, horizon_seconds=horizon_seconds(seen))
-    return replace(memory, forecast=followed, short_at=now if short else memory.short_at)
+    memory = replace(memory, short_at=now if short else memory.short_at)
+    return _followed(memory, length, before=before, now=now, horizon=horizon_seconds(seen))
 
 
-def _followed(policy: Policy, seen: Observation, known: rental.Rental, busy: float, now: float) -> rental.Rental:
+def _followed(memory: Memory, length: float, *, before: StepFit | None, now: float, horizon: float) -> Memory:
+    """Memory with the load of now in forecast and season."""
+    cost, known, days = _cost(memory.fit, memory.prompt, length), memory.forecast, memory.season
+    if before is not memory.fit:
+        unit = cost / _cost(before, memory.prompt, length)
+        known = None if known is None else forecast.rescaled(known, unit)
+        days = None if days is None else season.rescaled(days, unit)
+    work = (memory.arrivals or 0.0) * cost
+    days = season.follow(None if days is None else season.priced(days, cost), work, now=now)
+    expected = days.expect(work, at=now + horizon)
+    followed = forecast.follow(known, work, now=now, horizon_seconds=horizon, season=expected)
+    return replace(memory, forecast=followed, season=days)
+
+
+def _rented(policy: Policy, seen: Observation, known: rental.Rental, busy: float, now: float) -> rental.Rental:
     """What windows of several lengths would have cost, as far as the service asks for any."""
     shortest = policy.stabilization_seconds
     if policy.allowed is None or shortest < safety.HASTY_SECONDS:

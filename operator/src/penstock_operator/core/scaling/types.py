@@ -13,6 +13,7 @@ from penstock_operator.core.scaling.budget import Margins, Missed
 from penstock_operator.core.scaling.forecast import Forecast
 from penstock_operator.core.scaling.proof import Proof
 from penstock_operator.core.scaling.rental import Rental
+from penstock_operator.core.scaling.season import Season
 from penstock_operator.core.scaling.stepfit import StepFit, StepRates
 
 # Between two ticks of one service. After a longer time what was remembered says nothing about the time between.
@@ -267,6 +268,7 @@ class Memory:
         fit: the step model, as far as it is identified; None while no engine's sums were seen.
         prompt: estimate of what prompts cost.
         forecast: of the work that is offered; None before the first.
+        season: that work over the days before; None before the first.
         margins: reserve that the error budget asks for; None before the first tick.
         saturated_since: start of the present stretch in which every replica has a queue; None outside of one.
         first_token: generated tokens/s of one replica that the objective on the first token allows; None = unknown.
@@ -290,6 +292,7 @@ class Memory:
     fit: StepFit | None = None
     prompt: PromptLength = field(default_factory=PromptLength)
     forecast: Forecast | None = None
+    season: Season | None = None
     margins: Margins | None = None
     saturated_since: float | None = None
     first_token: float | None = None

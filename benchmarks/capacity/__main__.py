@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from benchmarks.capacity.cases import OBJECTIVES, Case, cases
@@ -49,17 +50,13 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=6000, help="of each simulation, at least")
     parser.add_argument("--processes", type=int, default=None, help="at the same time; default: one per core")
     options = parser.parse_args()
-    begun = time.monotonic()
+    begun, rows, path = time.monotonic(), list[dict[str, Any]](), Path()
     with ProcessPoolExecutor(options.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        rows = [row for found in pool.map(compare, cases(options.requests)) for row in found]
-    path = write(
-        {
-            "arguments": sys.argv[1:],
-            "seconds": time.monotonic() - begun,
-            "cores": os.cpu_count(),
-            "rows": rows,
-        }
-    )
+        for found in pool.map(compare, cases(options.requests)):
+            rows += found
+            print(*found, sep="\n", flush=True)
+            took = time.monotonic() - begun
+            path = write({"arguments": sys.argv[1:], "seconds": took, "cores": os.cpu_count(), "rows": rows})
     print(f"{time.monotonic() - begun:.0f} s; written to {path}")
     return 0
 

@@ -18,8 +18,8 @@ ATTAINMENT: Final = 0.99
 NEVER: Final = 1e6  # seconds: no objective
 WARM_SHARE: Final = 0.2
 _MOST_PROMPT = 32_768
-_MOST_REQUESTS = 60_000
-_LEAST_SECONDS = 100.0  # several times as long as an answer takes
+_MOST_REQUESTS = 30_000
+_LEAST_SECONDS = 60.0  # several times as long as an answer takes
 
 
 @dataclass(frozen=True, slots=True)

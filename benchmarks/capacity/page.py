@@ -38,7 +38,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield "## In short\n"
     yield "| SLA | true: median | least | most | within 15 % | learned: median | least | most | within 15 % |"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
-    for sla in OBJECTIVES:
+    for sla in (sla for sla in OBJECTIVES if rows):
         yield _summary(sla, [row for row in rows if row["sla"] == sla])
     for name in PROFILES:
         yield f"\n## {name}\n"
@@ -73,6 +73,8 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
     for mix in MIXES:
         for sla in OBJECTIVES:
             found = {row["replicas"]: row for row in rows if row["mix"] == mix.name and row["sla"] == sla}
+            if len(found) < len(counts):
+                continue
             cells = [
                 f" {found[n]['simulated']:.0f} | {_ratio(found[n], 'true')} | {_ratio(found[n], 'learned')} |"
                 for n in counts

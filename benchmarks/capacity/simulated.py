@@ -13,7 +13,7 @@ from penstock_lab.simulate.state import Limits, Requests, arrays, open_slot
 from penstock_lab.simulate.world import Run
 
 _STEP_SECONDS = 5.0
-_HALVINGS = 8
+_HALVINGS = 6
 _SLACK_SECONDS = 60.0
 
 

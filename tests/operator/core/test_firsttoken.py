@@ -33,9 +33,7 @@ services = st.builds(
 
 
 def carried(of: Prefill, seconds: float = 2.0, *, computed: bool = True) -> float:
-    found = sustainable(bound(of, seconds=seconds, computed=computed), allowed=ALLOWED)
-    assert found is not None
-    return found
+    return sustainable(bound(of, seconds=seconds, computed=computed), allowed=ALLOWED)
 
 
 @given(of=services, seconds=st.floats(0.05, 10), low=st.floats(0.01, 1), more=st.floats(0, 0.5))
@@ -50,11 +48,8 @@ def test_more_load_is_never_earlier(of: Prefill, seconds: float, low: float, mor
 def test_at_the_bound_as_many_are_late_as_may_be_and_not_much_beyond(of: Prefill, seconds: float) -> None:
     within = bound(of, seconds=seconds)
     found = sustainable(within, allowed=ALLOWED)
-    if found is None:
-        assert within.late(1e-3 * within.most) > ALLOWED
-        return
-    assert 0 < found <= within.most
-    assert within.late(found) <= ALLOWED
+    assert 0.249 * within.most <= found <= within.most
+    assert within.late(found) <= ALLOWED or found == pytest.approx(0.25 * within.most)
     assert within.late(found * 1.02) > ALLOWED or found * 1.02 >= within.most
 
 
@@ -121,6 +116,7 @@ def test_what_was_carried_in_time_is_shown_by_enough_requests_and_unsaid_by_miss
         known = fold(known, judged(0.05), load=0.6, elapsed_seconds=5.0)
     assert known is not None
     assert known.carried(ALLOWED) is None
+    assert known.carried(ALLOWED, unavoidable=0.05) is not None, "these no replica would have served in time"
     assert fold(known, (), load=9.0, elapsed_seconds=5.0) == known, "nobody judged it"
 
 
@@ -198,3 +194,8 @@ def test_predictions_cover_the_first_token() -> None:
     tight, _ = decide(replace(policy, ttft_seconds=0.12), busy(8.0, 1500.0), memory, now)
     wanted = {one.replicas: one.attainment for one in decision.predictions}
     assert all(one.attainment < wanted.get(one.replicas, 1.0) for one in tight.predictions if one.replicas <= 2)
+
+
+def test_beside_an_objective_on_the_time_per_token_it_predicts_but_does_not_bind() -> None:
+    memory, _ = watched(replace(POLICY, tpot_seconds=0.05, ttft_seconds=0.15))
+    assert memory.first_token is None

@@ -15,8 +15,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_HALVINGS = 12
-_LEAST = 1e-3  # of the load that is all that a replica can do: where the search begins
+_HALVINGS = 10
+_LEAST = 0.25
 _LEAST_SHARE = 1e-6
 _LEAST_SECONDS = 1e-12
 
@@ -148,11 +148,13 @@ def bound(of: Prefill, *, seconds: float, computed: bool = True) -> Bound:
     return Bound(of, seconds, tuple(kinds), sum(kind[0] for kind in kinds), mean, square, work)
 
 
-def sustainable(within: Bound, *, allowed: float) -> float | None:
-    """Generated tokens/s of one replica at which so large a share is late and no more; None when not even when idle."""
+def sustainable(within: Bound, *, allowed: float) -> float:
+    """Generated tokens/s of one replica at which so large a share is late and no more.
+
+    At least a quarter of all that it can do: what is late even then is late by its own length, and four times as many
+    replicas would hardly help it.
+    """
     low, high = math.log(_LEAST * within.most), math.log(within.most)
-    if within.late(math.exp(low)) > allowed:
-        return None
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if within.late(math.exp(middle)) <= allowed:

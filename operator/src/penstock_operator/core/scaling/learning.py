@@ -169,9 +169,13 @@ def _fits(known: float | None, seen: Observation, elapsed: float) -> float | Non
 
 
 def _in_time(policy: Policy, seen: Observation, memory: Memory, *, before: float | None) -> Memory:
-    """Memory with what a replica carries with first tokens in time: the model's word, or what was seen, if more."""
+    """Memory with what a replica carries with first tokens in time: the model's word, or what was seen, if more.
+
+    Only where nothing is promised on the time per token: its bound leaves first tokens room enough.
+    """
     length = demand.tokens_per_request(memory.output, running=memory.output.running)
-    if policy.allowed is None or (policy.ttft_seconds is None and policy.wait_seconds is None) or length is None:
+    promised = policy.ttft_seconds is not None or policy.wait_seconds is not None
+    if policy.allowed is None or policy.tpot_seconds is not None or not promised or length is None:
         return replace(memory, first_token=None)
     cost, elapsed = _cost(memory.fit, memory.prompt, length), 0.0 if before is None else (memory.at or before) - before
     shown = memory.proof
@@ -179,15 +183,15 @@ def _in_time(policy: Policy, seen: Observation, memory: Memory, *, before: float
         load = (memory.arrivals or 0.0) * cost / seen.ready
         shown = proof.fold(shown, seen.missed, load=load, elapsed_seconds=elapsed)
     of, bound = prefill_of(policy, memory, replicas=seen.ready), None
-    if of is not None:
+    if of is not None and memory.fit is not None and memory.fit.windows >= YOUNG_WINDOWS:
         asked = ((policy.ttft_seconds, True), (policy.wait_seconds, False))
         bounds = [
             firsttoken.sustainable(firsttoken.bound(of, seconds=seconds, computed=computed), allowed=policy.allowed)
             for seconds, computed in asked
             if seconds is not None
         ]
-        bound = min((one for one in bounds if one is not None), default=None)
-    carried = None if shown is None else shown.carried(policy.allowed)
+        bound = min(bounds)
+    carried = None if shown is None else shown.carried(policy.allowed, unavoidable=_unavoidable(policy, memory))
     if bound is not None and carried is not None:
         bound = max(bound, carried / cost * length)
     return replace(memory, first_token=bound, proof=shown)

@@ -30,9 +30,15 @@ class Proof:
     load: float = 0.0
     seconds: float = 0.0
 
-    def carried(self, allowed: float) -> float | None:
-        """Work per second that a replica carries in time; None while that is not shown."""
-        if self.judged * allowed < _LEAST_EXPECTED or self.missed > allowed * self.judged:
+    def carried(self, allowed: float, *, unavoidable: float = 0.0) -> float | None:
+        """Work per second that a replica carries in time; None while that is not shown.
+
+        Args:
+            allowed: share of the requests that may miss.
+            unavoidable: share of them that any replica would serve late.
+        """
+        most = (unavoidable + (1.0 - unavoidable) * allowed) * self.judged
+        if self.judged * allowed < _LEAST_EXPECTED or self.missed > most:
             return None
         return self.load
 

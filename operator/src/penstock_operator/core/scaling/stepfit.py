@@ -155,7 +155,8 @@ def slow(fit: StepFit, *, prefill_per_token: float) -> Vector | None:
     """Theta as it is when what is not known well is slow, within reason; None when not even its sum is known.
 
     The work of a generated token and its share of the prompt is known soon, its parts are not while the mix is always
-    the same: then a prompt token counts as one standard deviation slower, and a decoded one as so much faster.
+    the same: then a prompt token counts as one standard deviation slower (half as slow again at most), and a decoded
+    one as faster.
 
     Args:
         fit: of the replica.
@@ -166,7 +167,8 @@ def slow(fit: StepFit, *, prefill_per_token: float) -> Vector | None:
     if work <= 0 or doubt > _MOST_DOUBT * work:
         return None
     work += doubt
-    per_token = fit.theta[2] + math.sqrt(max(0.0, fit.covariance[2][2]))
+    doubt = math.sqrt(max(0.0, fit.covariance[2][2]))
+    per_token = fit.theta[2] + min(doubt, _MOST_DOUBT * fit.theta[2])
     if prefill_per_token > 0:
         per_token = min(per_token, work / prefill_per_token)
     return fit.theta[0], max(0.0, work - prefill_per_token * per_token), per_token

@@ -40,8 +40,8 @@ VALUES: dict[str, Any] = {
     # Both gateways and all else must fit on one of two small nodes while the other is drained.
     "gateway": {"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}}},
 }
-# The version that is upgraded from: the first whose images run here.
-PREVIOUS = "41d66b072d6ce18a6c8a0e21d729a1cbd52364af"
+# The version that is upgraded from: the first that served on a kubelet.
+PREVIOUS = "56920e26dca80700b01ee5d82ddfe3d410a6d2fc"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

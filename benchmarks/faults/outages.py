@@ -48,7 +48,8 @@ async def prometheus(world: World) -> Result:
     async with world.service("promdown", ready=2, scaling=scaling(2, 4, tokens=350)) as name:
         await world.until(lambda: _active(world, name, "True"), what="signals are fresh")
         async with Traffic(world.pick(name), name, (Phase("steady", _FOREVER, 8.0),)) as traffic:
-            await world.until(lambda: _ended(traffic, 16), what="traffic")
+            # An outage in the first seconds of a load would meet an estimate of its answers' length from a few of them.
+            await world.until(lambda: _ended(traffic, 100), what="traffic, long enough to know its answers' length")
             async with _down(world, "prometheus"):
                 await world.until(lambda: _asked(world, name), what="the condition says so")
                 counts = set()

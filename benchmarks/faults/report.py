@@ -21,7 +21,8 @@ so times show behaviour, not speed. Load is open-loop and streamed, most of it 8
 sent to the gateways in turn by a client that **never tries again**: what the gateways do not mend is counted as failed.
 
 - *answered*: every token and `[DONE]` came. *refused*: 429 or 503 with an OpenAI error body and `Retry-After`.
-- *failed, told*: an error body, or an error event in the stream. *failed, silent*: cut off without a word, or no end.
+- *failed, told*: an error body, or an error event in the stream. *failed, silent*: cut off without a word, or no end
+  (nobody else can say it when the gateway itself is killed; a client sees a refused or broken connection).
 - *twice*: a second worker got the request after a first one had taken it and broke before the first byte, so both may
   have generated for it; read from the gateways' logs by `x-request-id`. No client ever gets two answers.
 - *at workers*: requests that workers took in, from the last scrape of each; a scrape is a second, so a worker that is
@@ -37,17 +38,30 @@ _TAIL = """
 - A worker that hangs gets nothing new once its pod is not ready or two health checks went unanswered. What waited for a
   first byte then moves on; streams that had begun are given 20 s more before they are ended with an error event. Its
   liveness probe has the container restarted.
+- A gateway that is killed takes its connections with it. A stream that was cut is never taken for whole: its chunked
+  body has no end, which HTTP clients report. The client is not sent there again once the pod is not ready, here within
+  half a second, in a cluster as soon as kubelet and Service proxy know. It may ask again what had no answer yet.
+- A node dies here as a process of its own: a further node agent with its pods, all killed, or all stopped, in the same
+  moment. The rest is the control plane's: no heartbeat for 20 s makes the node not ready, pods tolerate that for 10 s
+  (300 s by default elsewhere), then they are replaced. Killed pods refuse connections, stopped ones only keep silent;
+  of the latter the kernel still completes handshakes, which a machine without power would not. What had begun there is
+  ended with an error event, at once or after the time that a silent worker is given.
 - After a SIGKILL the next operator asks Prometheus for the past windows, runs them through the same policy, and so has
   the memory of the one that died: a drain goes on. Where Prometheus does not know all of the window the count is held,
-  which unmarks what drains, and the drain begins anew afterwards.
+  which unmarks what drains, and the drain begins anew afterwards. On a machine that other work keeps busy scrapes are
+  late, and it may go so: the row and the verdict say it, and no request is lost by it.
+- While Prometheus is gone the operator asks the workers themselves and goes on scaling
+  ([why](../adr/0011-workers-stand-in.md)). The load of that row is steady and had been seen for some 12 s. Taken away
+  4 s after the first request of a new service, while answers were taken for longer than they are, it had the operator
+  go from 2 to 4 replicas and back.
 - A storm is refused with 429 beyond what workers and `routing.maxHeldRequests` (300 here, in each gateway) take.
 
 ## Not covered
 
-More than one machine, so no lost packets, half-open connections or partitions; no node that dies; only our own engine
-(others drain by their preStop hook); streams longer than `drain.timeoutSeconds` or `gateway.drainSeconds`, which are
-cut by design; a gateway that is SIGKILLed, whose streams are cut. Duplicates are an upper bound from the gateways'
-logs, no count of tokens generated in vain.
+More than one machine, so no lost packets and no partition of which both sides live on; a node that dies with an
+operator or a gateway on it (each dies alone above); only our own engine (others drain by their preStop hook); streams
+longer than `drain.timeoutSeconds` or `gateway.drainSeconds`, which are cut by design. Duplicates are an upper bound
+from the gateways' logs, no count of tokens generated in vain.
 """
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from penstock_lab.load.outcome import percentile
 
 from .traffic import Answer, End
-from .world import World
+from .world import Object, World
 
 
 @dataclass(slots=True)
@@ -80,6 +80,7 @@ async def conclude(
     planned: bool = True,
     seen: str = "",
     problems: Sequence[str] = (),
+    cut: Collection[str] = (),
 ) -> Result:
     """Count everything; to be called while the service still exists.
 
@@ -91,6 +92,7 @@ async def conclude(
         planned: nothing may fail or be refused.
         seen: what happened.
         problems: what the scenario found wrong beside failed requests.
+        cut: ids of requests that may end without a word, since the one who would say it was killed.
     """
     broken = world.broken(service)
     result = Result(
@@ -107,7 +109,30 @@ async def conclude(
         result.problems.append("no request was sent")
     if planned and bad:
         result.problems.append(f"{len(bad)} of {len(answers)} requests not answered; first: {bad[0].detail}")
-    silent = [answer for answer in answers if answer.end is End.SILENT]
+    silent = [answer for answer in answers if answer.end is End.SILENT and answer.request_id not in cut]
     if not planned and silent:
         result.problems.append(f"{len(silent)} requests ended without a word; first: {silent[0].detail}")
     return result
+
+
+async def judged(
+    world: World,
+    service: str,
+    title: str,
+    answers: Sequence[Answer],
+    *,
+    victims: Sequence[Object],
+    seen: str,
+    problems: Sequence[str] = (),
+) -> Result:
+    """Count everything of a service some of whose workers were killed: only streams that had begun there may fail."""
+    broken = world.broken(service)
+    begun = {request for _, request, started in broken if started}
+    strangers = {worker for worker, _, _ in broken} - {pod["metadata"]["name"] for pod in victims}
+    failed = {answer.request_id for answer in answers if answer.end is not End.ANSWERED}
+    found = list(problems)
+    if failed - begun:
+        found.append(f"{len(failed - begun)} requests failed that were no unfinished streams of the worker")
+    if strangers:
+        found.append(f"attempts broke on other workers too: {sorted(strangers)}")
+    return await conclude(world, service, title, answers, planned=False, seen=seen, problems=found)

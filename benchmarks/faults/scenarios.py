@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 
-from . import clients, outages, planned, workers
+from . import clients, gateways, nodes, outages, planned, workers
 from .result import Result
 from .world import World
 
@@ -27,6 +27,9 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "zero-without-prometheus": outages.zero_without_prometheus,
         "worker-killed": workers.killed,
         "worker-hung": workers.hung,
+        "gateway-killed": gateways.killed,
+        "node-killed": nodes.killed,
+        "node-silent": nodes.silent,
         "pod-pending": workers.pending,
         "storm": clients.storm,
         "vanish": clients.vanish,

@@ -49,6 +49,7 @@ class Answer:
         longest_gap: between two chunks of the stream.
         end: how it ended.
         detail: what went wrong, if anything.
+        door: URL of the service at the gateway that was asked.
     """
 
     request_id: str
@@ -60,6 +61,7 @@ class Answer:
     longest_gap: float = 0.0
     end: End = End.SILENT
     detail: str = ""
+    door: str = ""
 
 
 class _ToldError(Exception):
@@ -84,7 +86,7 @@ async def ask(client: aiohttp.ClientSession, base: str, item: Planned, *, reques
         due: loop time at which it was due.
     """
     loop = asyncio.get_running_loop()
-    answer = Answer(request_id, item.at, item.output_tokens)
+    answer = Answer(request_id, item.at, item.output_tokens, door=base)
     try:
         async with asyncio.timeout(_LONGEST_SECONDS):
             response = await client.post(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
 
 from penstock_lab.load.schedule import Phase
 
-from .result import Result, conclude
-from .traffic import Answer, End, Traffic
-from .world import GPUS, Object, World, is_ready, scaling
+from .result import Result, conclude, judged
+from .traffic import End, Traffic
+from .world import GPUS, SERVICES, Object, ScenarioError, World, is_ready, scaling
 
 _FOREVER = 600.0
 
@@ -27,8 +26,8 @@ async def killed(world: World) -> Result:
             after = len(traffic.answers)
             await world.until(lambda: _ended(traffic, after + 40), what="traffic afterwards")
             answers = await traffic.stop()
-        return await _judged(
-            world, name, "worker SIGKILLed", answers, victim=victim,
+        return await judged(
+            world, name, "worker SIGKILLed", answers, victims=[victim],
             seen=f"{running:.0f} streams ran on it just before; restarted in place",
         )  # fmt: skip
 
@@ -52,26 +51,10 @@ async def hung(world: World) -> Result:
         failed = [answer for answer in answers if answer.end is not End.ANSWERED]
         told = f"cut streams told so after at most {max(a.seconds for a in failed):.0f} s; " if failed else ""
         slow = max((a.ttft for a in answers if a.ttft is not None), default=0.0)
-        return await _judged(
-            world, name, "worker hangs (SIGSTOP)", answers, victim=victim,
+        return await judged(
+            world, name, "worker hangs (SIGSTOP)", answers, victims=[victim],
             seen=f"not ready after {unready:.0f} s, back after {back:.0f} s; {told}slowest first token {slow:.0f} s",
         )  # fmt: skip
-
-
-async def _judged(
-    world: World, name: str, title: str, answers: Sequence[Answer], *, victim: Object, seen: str
-) -> Result:
-    """Only streams that had begun on the victim may fail."""
-    begun = {request for worker, request, started in world.broken(name) if started}
-    its = victim["metadata"]["name"]
-    workers = {worker for worker, _, _ in world.broken(name)}
-    failed = {answer.request_id for answer in answers if answer.end is not End.ANSWERED}
-    problems = []
-    if failed - begun:
-        problems.append(f"{len(failed - begun)} requests failed that were no unfinished streams of the worker")
-    if workers - {its}:
-        problems.append(f"attempts broke on other workers too: {sorted(workers - {its})}")
-    return await conclude(world, name, title, answers, planned=False, seen=seen, problems=problems)
 
 
 async def pending(world: World) -> Result:
@@ -93,7 +76,7 @@ async def pending(world: World) -> Result:
                 return sum(map(is_ready, pods)) == 2 and any(not is_ready(pod) for pod in pods)
 
             await world.until(stuck, what="two run, one waits for a node")
-            found = await world.until(lambda: _limited(world, name), what="the condition says it")
+            found = await _told(world, name)
             for _ in range(30):
                 await stuck()
                 await asyncio.sleep(1)
@@ -103,6 +86,14 @@ async def pending(world: World) -> Result:
         return await conclude(
             world, name, "replicas that find no node (Pending)", answers, seen=seen, problems=problems
         )
+
+
+async def _told(world: World, name: str) -> str:
+    try:
+        return str(await world.until(lambda: _limited(world, name), what="the conditions say it"))
+    except ScenarioError as error:
+        conditions = (await world.kube.get(SERVICES, name, namespace=name))["status"]["conditions"]
+        raise ScenarioError(f"{error}; conditions: {conditions}") from error
 
 
 async def _limited(world: World, name: str) -> str:

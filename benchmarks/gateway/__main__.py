@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,7 @@ from penstock_lab.cluster.errors import ClusterError
 
 from . import load
 from .report import problems, summary, table
-from .targets import BenchmarkError, Target, all_targets
+from .targets import BenchmarkError, Target, all_targets, control
 
 _OUT: Final = Path(__file__).resolve().parents[2] / "out" / "bench-gateway"
 _CONNECTIONS: Final = 64
@@ -46,16 +47,30 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         chunks = result["targets"]["gateway"]["streams"]["per_core"]
         half = max(50, int(chunks / 2 * _INTERVAL / 50) * 50)
         result["half_requests_per_second"], result["half_streams"] = round(ceiling / 2), half
-        # Turn about, so that what the machine does meanwhile happens to all of them.
-        for _ in range(arguments.rounds):
-            for target in targets:
-                part = result["targets"][target.name].setdefault("half", {"requests": [], "chunks": []})
-                part["requests"].append(await _half_requests(target, ceiling / 2, arguments.seconds))
-                part["chunks"].append(await _half_chunks(target, half, arguments.seconds))
+        places = {"out": arguments.out, "core": core}
+        async with control(**places, microseconds=0) as bare:
+            own = (await _requests(bare, arguments.seconds / 2))["microseconds"]
+        cost = result["targets"]["gateway"]["requests"]["microseconds"]
+        async with control(**places, microseconds=cost - own) as same:
+            result["targets"][same.name] = {"requests": await _requests(same, arguments.seconds / 2)}
+            await _halves(result, [*targets, same], ceiling / 2, arguments)
         for target in targets:
             if target.process is not None:
                 result["targets"][target.name]["memory"] = await _memory(target)
     return result
+
+
+async def _halves(
+    result: dict[str, Any], targets: Sequence[Target], rate: float, arguments: argparse.Namespace
+) -> None:
+    """Latency at half load: turn about, so that what the machine does meanwhile happens to all of them."""
+    for _ in range(arguments.rounds):
+        for target in targets:
+            part = result["targets"][target.name].setdefault("half", {"requests": []})
+            part["requests"].append(await _half_requests(target, rate, arguments.seconds))
+            if not target.whole:
+                found = await _half_chunks(target, result["half_streams"], arguments.seconds)
+                part.setdefault("chunks", []).append(found)
 
 
 async def _requests(target: Target, seconds: float) -> dict[str, float]:
@@ -86,7 +101,12 @@ async def _streams(target: Target, count: int, seconds: float) -> dict[str, floa
 
 async def _half_requests(target: Target, rate: float, seconds: float) -> dict[str, float]:
     _say(f"{target.name}: {rate:.0f} requests/s")
+    begun, started = target.processor(), time.monotonic()
     found = _percentiles(await load.opened(target.host, target.port, target.path, rate=rate, seconds=seconds))
+    if target.process is not None:
+        took = time.monotonic() - started
+        parts = zip(("busy", "waited"), begun, target.processor(), strict=True)
+        found |= {name: round((after - before) / took, 3) for name, before, after in parts}
     _say(f"  {found}")
     return found
 
@@ -134,10 +154,7 @@ def _percentiles(latencies: list[float]) -> dict[str, float]:
 
 
 def _cpu(target: Target) -> float:
-    if target.process is None:
-        return 0.0
-    times = target.process.cpu_times()
-    return float(times.user + times.system)
+    return target.processor()[0]
 
 
 def _say(text: str) -> None:

@@ -24,7 +24,7 @@ def summary(result: Result) -> dict[str, dict[str, float]]:
                 ),
                 3,
             )
-            for kind in ("requests", "chunks")
+            for kind in target["half"]
             for percentile in ("p50", "p99")
         }
     return found
@@ -47,13 +47,14 @@ def table(result: Result) -> str:
         ("requests/s, 64 connections", lambda one: f"{one['requests']['per_second']:,}"),
         ("requests per second of proxy CPU", lambda one: _number(one["requests"], "per_core")),
         ("CPU per request", lambda one: _number(one["requests"], "microseconds", " µs")),
-        ("streamed chunks/s", lambda one: f"{one['streams']['per_second']:,}"),
-        ("chunks per second of proxy CPU", lambda one: _number(one["streams"], "per_core")),
-        ("CPU per chunk", lambda one: _number(one["streams"], "microseconds", " µs")),
+        ("streamed chunks/s", lambda one: _number(one.get("streams", {}), "per_second")),
+        ("chunks per second of proxy CPU", lambda one: _number(one.get("streams", {}), "per_core")),
+        ("CPU per chunk", lambda one: _number(one.get("streams", {}), "microseconds", " µs")),
         (
             f"whole reply at {result['half_requests_per_second']:,} requests/s, p50 / p99",
             lambda one: _half(one, "requests"),
         ),
+        ("its core meanwhile: busy / waited for", _core),
         (f"chunk at {result['half_streams']:,} streams of 40/s, p50 / p99", lambda one: _half(one, "chunks")),
         ("memory, idle / with 2,000 open streams", _memory),
     ]
@@ -64,7 +65,9 @@ def table(result: Result) -> str:
     added = result["summary"]
     for kind in ("requests", "chunks"):
         cells = [
-            f"{added[name][f'{kind}_p50']:.2f} / {added[name][f'{kind}_p99']:.2f} ms" if name in added else "-"
+            f"{added[name][f'{kind}_p50']:.2f} / {added[name][f'{kind}_p99']:.2f} ms"
+            if f"{kind}_p99" in added.get(name, {})
+            else "-"
             for name in names
         ]
         lines.append(f"| added to {kind} at half load, p50 / p99 | " + " | ".join(cells) + " |")
@@ -75,7 +78,16 @@ def _number(part: dict[str, float], key: str, unit: str = "") -> str:
     return f"{part[key]:,}{unit}" if key in part else "-"
 
 
+def _core(one: Result) -> str:
+    rounds = one["half"]["requests"]
+    if "busy" not in rounds[0]:
+        return "-"
+    return " / ".join(f"{median(each[name] for each in rounds):.0%}" for name in ("busy", "waited"))
+
+
 def _half(one: Result, kind: str) -> str:
+    if kind not in one["half"]:
+        return "-"
     return (
         " / ".join(f"{median(each[f'{name}_ms'] for each in one['half'][kind]):.2f}" for name in ("p50", "p99")) + " ms"
     )

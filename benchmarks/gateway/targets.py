@@ -59,6 +59,7 @@ class Target:
         port: to connect to.
         path: of completions.
         process: the proxy; None if there is none.
+        whole: only whole replies are measured.
     """
 
     name: str
@@ -66,6 +67,21 @@ class Target:
     port: int
     path: str
     process: psutil.Process | None
+    whole: bool = False
+
+    def processor(self) -> tuple[float, float]:
+        """Seconds of processor that the proxy had, and those that it waited for one while it could run.
+
+        The second is 0 where the kernel does not count it (`/proc/PID/schedstat`).
+        """
+        if self.process is None:
+            return 0.0, 0.0
+        times = self.process.cpu_times()
+        waited = 0
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                waited += int((task / "schedstat").read_text().split()[1])
+        return float(times.user + times.system), waited / 1e9
 
 
 @contextmanager
@@ -115,6 +131,16 @@ async def all_targets(*, out: Path, core: int, load_core: int, haproxy: Path | N
         if haproxy is not None:
             targets.append(await _haproxy(stack, haproxy, out=out, core=core))
         yield targets
+
+
+@asynccontextmanager
+async def control(*, out: Path, core: int, microseconds: float) -> AsyncIterator[Target]:
+    """A proxy that takes so much processor time for a request and does nothing with it."""
+    port, log = _free_port(), out / "control.log"
+    words = (str(port), ADDRESS, str(names.HTTP_PORT), f"{max(0.0, microseconds):.1f}")
+    with started(sys.executable, "-m", "benchmarks.gateway.bare", *words, core=core, log=log) as process:
+        await _until(lambda: "listening" in log.read_text(), "the control listens", log)
+        yield Target("control", "127.0.0.1", port, "/v1/completions", psutil.Process(process.pid), whole=True)
 
 
 async def _haproxy(stack: contextlib.AsyncExitStack, binary: Path, *, out: Path, core: int) -> Target:

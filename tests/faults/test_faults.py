@@ -1,7 +1,7 @@
 """Requests under open-loop load while replicas go, die and come: the short ones of `make bench-faults`."""
 
 import pytest
-from benchmarks.faults import outages, planned, workers
+from benchmarks.faults import gateways, outages, planned, workers
 from benchmarks.faults.traffic import End
 from benchmarks.faults.world import World
 
@@ -28,6 +28,15 @@ async def test_a_killed_worker_takes_only_its_own_streams_with_it_and_they_say_s
     assert result.count(End.SILENT) == 0
     assert result.count(End.REFUSED) == 0
     assert result.count(End.ANSWERED) > 60
+
+
+async def test_a_killed_gateway_takes_only_its_own_connections_with_it(faulty: World) -> None:
+    result = await gateways.killed(faulty)
+    assert result.problems == []
+    assert result.failed, "nothing was under way at the gateway when it was killed"
+    assert result.count(End.TOLD) == result.count(End.REFUSED) == 0
+    assert result.count(End.ANSWERED) > 60
+    assert result.twice == set()
 
 
 async def test_a_request_at_zero_is_held_until_a_pod_answers(faulty: World) -> None:

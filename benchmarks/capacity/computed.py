@@ -16,8 +16,8 @@ from penstock_lab.simulate.state import Requests
 from penstock_lab.simulate.world import Setting, World
 from penstock_operator.core.scaling import Memory, Policy, budget, capacity, demand, firsttoken
 from penstock_operator.core.scaling.learning import capacity_of
+from penstock_operator.core.scaling.memory import PromptLength
 from penstock_operator.core.scaling.stepfit import StepFit
-from penstock_operator.core.scaling.types import PromptLength
 
 LEARNING_SECONDS: Final = 600.0
 LEARNING_LOAD: Final = 0.6  # of what is carried

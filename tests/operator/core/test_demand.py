@@ -14,8 +14,8 @@ from penstock_operator.core.scaling.demand import (
     update_output,
     update_prompt,
 )
+from penstock_operator.core.scaling.memory import OutputLength, PromptLength
 from penstock_operator.core.scaling.stepfit import StepRates
-from penstock_operator.core.scaling.types import OutputLength, PromptLength
 
 
 def test_a_level_shift_is_followed_at_once() -> None:

@@ -13,8 +13,9 @@ import math
 from dataclasses import replace
 
 from penstock_operator.core.scaling.budget import TAIL
+from penstock_operator.core.scaling.memory import Memory
 from penstock_operator.core.scaling.stepfit import StepFit, sustainable, update
-from penstock_operator.core.scaling.types import Decision, Memory, Observation, Policy
+from penstock_operator.core.scaling.types import Decision, Observation, Policy
 
 SATURATION_MARGIN = 0.8
 LEAST_WINDOWS = 6

@@ -12,15 +12,8 @@ import math
 from dataclasses import dataclass, replace
 
 from penstock_operator.core.scaling import demand, learning, predict, safety, sizing
-from penstock_operator.core.scaling.types import (
-    Decision,
-    LimitedBy,
-    Memory,
-    Mode,
-    Observation,
-    Policy,
-    Reason,
-)
+from penstock_operator.core.scaling.memory import Memory
+from penstock_operator.core.scaling.types import Decision, LimitedBy, Mode, Observation, Policy, Reason
 
 _WORTH_SAYING = 1.005
 

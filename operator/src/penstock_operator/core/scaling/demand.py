@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Observation, OutputLength, PromptLength
+from penstock_operator.core.scaling.memory import Memory, OutputLength, PromptLength
+from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Observation
 
 SMOOTHING_SECONDS = 45.0
 SHIFT_SIGMAS = 3.0

@@ -12,8 +12,9 @@ import math
 from dataclasses import replace
 
 from penstock_operator.core.scaling import budget, capacity, demand, firsttoken, forecast, proof, rental, safety, season
+from penstock_operator.core.scaling.memory import Memory, PromptLength
 from penstock_operator.core.scaling.stepfit import StepFit, slow
-from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Memory, Observation, Policy, PromptLength
+from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Observation, Policy
 
 STARTUP_SECONDS = 60.0  # of a replica, until one was measured
 _TICK_SECONDS = 5.0
@@ -208,15 +209,14 @@ def _foresee(policy: Policy, seen: Observation, memory: Memory, *, before: StepF
         now: Unix seconds.
     """
     length = demand.tokens_per_request(memory.output, running=memory.output.running)
-    if not seen.arrivals.fresh or memory.arrivals is None or length is None:
+    arrivals, per_replica = memory.arrivals, capacity_of(policy, memory)
+    if not seen.arrivals.fresh or arrivals is None or length is None:
         return memory
-    per_replica = capacity_of(policy, memory)
-    busy = None if per_replica is None else memory.arrivals * length / per_replica
+    busy = None if per_replica is None else arrivals * length / per_replica
     if busy is not None:
         memory = replace(memory, rental=_rented(policy, seen, memory.rental, busy, now))
     waiting = (seen.waiting.value if seen.waiting.fresh else 0.0) + (seen.held.value if seen.held is not None else 0.0)
     short = (busy is not None and busy > seen.ready) or waiting > seen.ready
-    arrivals = memory.arrivals
     if seen.ready and waiting <= seen.ready and not _late(memory, now):
         memory = replace(memory, shown=max(memory.shown or 0.0, arrivals * length / seen.ready))
     memory = replace(memory, short_at=now if short else memory.short_at)

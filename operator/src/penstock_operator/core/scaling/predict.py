@@ -15,7 +15,8 @@ from statistics import NormalDist
 from penstock_operator.core.scaling import capacity, demand, firsttoken, learning
 from penstock_operator.core.scaling.budget import Margins
 from penstock_operator.core.scaling.forecast import Forecast
-from penstock_operator.core.scaling.types import Memory, Policy, Prediction
+from penstock_operator.core.scaling.memory import Memory
+from penstock_operator.core.scaling.types import Policy, Prediction
 
 _NORMAL = NormalDist()
 _POINTS = tuple(_NORMAL.inv_cdf((index + 0.5) / 15) for index in range(15))

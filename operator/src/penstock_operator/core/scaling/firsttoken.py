@@ -6,8 +6,8 @@ used^(sqrt(2(N+1)) - 1) for N servers (Sakasegawa 1977), and an exponential wait
 work give (Pollaczek and Khinchine). N servers with one queue drain it N times as fast as one (Lee and Longton 1959),
 with a queue for each they do not; here each prompt goes to who seems to have the least to do, and stays there, which is
 in between: sqrt(N), as simulated (`make bench-capacity`). Requests also wait for room in the batch, where its slots or
-the size of the cache are known. All shares are of the requests that an idle replica serves in time: no replica helps
-the others, but their work is counted.
+the size of the cache are known. All shares are of the requests that an idle replica serves well in time: no replica
+helps the others, but their work is counted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 _HALVINGS = 10
 _LEAST = 0.25
+_ROOM = 0.8  # of the time: who takes more of it alone is late for nearly any wait, and hardly helped by replicas
 _LEAST_SHARE = 1e-6
 _LEAST_SECONDS = 1e-12
 
@@ -53,7 +54,7 @@ class Bound:
     Attributes:
         of: the service.
         seconds: that a first token may take, or that a request may wait.
-        kinds: (share, steps, seconds for the tokens alone) of each kind of request that an idle replica serves in time.
+        kinds: (share, steps, seconds for the tokens alone) of each kind that an idle replica serves well in time.
         feasible: their share.
         mean: prompt tokens of a request.
         square: mean of their square.
@@ -142,7 +143,7 @@ def bound(of: Prefill, *, seconds: float, computed: bool = True) -> Bound:
         mean += share * tokens
         square += share * tokens * tokens
         steps, alone = (math.ceil(tokens / of.chunk), tokens * per_token) if computed else (0, 0.0)
-        if alone + steps * base <= seconds:
+        if alone + steps * base <= _ROOM * seconds:
             kinds.append((share, steps, alone))
     work = per_sequence + per_token * mean / of.output
     return Bound(of, seconds, tuple(kinds), sum(kind[0] for kind in kinds), mean, square, work)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from penstock_lab.simulate.policies.catalog import ENTRIES
+from penstock_lab.simulate.policies.catalog import ENTRIES, Case
 from penstock_lab.simulate.policies.registry import TUNED
 
 _SIMULATOR = "penstock_lab.simulate"
@@ -38,10 +38,19 @@ def policy(name: str) -> str:
         return simulator()
     source = textwrap.dedent(inspect.getsource(entry.make))
     bound = [repr(cell.cell_contents) for cell in entry.make.__closure__ or ()]
-    made = [value for value in entry.make.__globals__.values() if inspect.isclass(value)]
-    used = {value.__module__ for value in made if value.__name__ in source}
+    body = ast.parse(source).body[0]
+    names = {node.id for node in ast.walk(body) if isinstance(node, ast.Name)} - _annotations(body)
+    made = [value for name, value in entry.make.__globals__.items() if inspect.isclass(value) and name in names]
+    used = {value.__module__ for value in made}
     modules = {one for module in used for one in _closure(module, _POLICIES)}
-    return _digest(modules, source, *bound)
+    return _digest(modules, source, inspect.getsource(Case), *bound)
+
+
+def _annotations(of: ast.stmt) -> set[str]:
+    """Names that stand for types alone: what is made of them is not part of a policy."""
+    assert isinstance(of, ast.FunctionDef)
+    found = [of.returns, *(one.annotation for one in of.args.args)]
+    return {node.id for one in found if one is not None for node in ast.walk(one) if isinstance(node, ast.Name)}
 
 
 def _digest(modules: Iterable[str], *more: str) -> str:

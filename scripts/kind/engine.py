@@ -138,11 +138,11 @@ def builder(settings: Settings) -> Iterator[Engine]:
         CannotRunError: this machine cannot start one.
         KindError: it did not come up.
     """
-    process = _start(settings, ["--bridge=none", "--iptables=false", "--ip6tables=false"], ())
+    _start(settings, ["--bridge=none", "--iptables=false", "--ip6tables=false"], ())
     try:
         yield Engine(private=True, env=_env(settings))
     finally:
-        _end(process.pid)
+        _end(settings)
         _tidy(settings)
 
 
@@ -186,7 +186,7 @@ def stop(settings: Settings) -> None:
     engine = start(settings)  # one that died left containers, and only another can remove them
     if containers := engine.run("docker", "ps", "--all", "--quiet").split():
         engine.run("docker", "rm", "--force", "--volumes", *containers)
-    _end(int(_pid_file(settings).read_text()))
+    _end(settings)
     for line in (settings.run / "tunables").read_text().splitlines():
         name, _, value = line.partition("=")
         _tunable(name).write_text(value)
@@ -201,7 +201,7 @@ def _check() -> None:
         raise CannotRunError(found)
 
 
-def _start(settings: Settings, arguments: list[str], prefix: tuple[str, ...]) -> subprocess.Popen[bytes]:
+def _start(settings: Settings, arguments: list[str], prefix: tuple[str, ...]) -> None:
     _check()
     settings.run.mkdir(parents=True, exist_ok=True)
     settings.cache.mkdir(parents=True, exist_ok=True)
@@ -210,30 +210,23 @@ def _start(settings: Settings, arguments: list[str], prefix: tuple[str, ...]) ->
         left.unlink(missing_ok=True)
     log = settings.cache / "dockerd.log"
     command = [
-        *(*prefix, "dockerd", f"--host={_socket(settings)}", f"--data-root={settings.cache / 'docker'}"),
+        *(*prefix, "setsid", "--fork"),  # no child of ours: it may outlive this process
+        *("dockerd", f"--host={_socket(settings)}", f"--data-root={settings.cache / 'docker'}"),
         *(f"--exec-root={settings.run / 'exec'}", f"--pidfile={_pid_file(settings)}", "--storage-driver=overlay2"),
         *("--log-level=warn", "--oom-score-adjust=0", "--default-cgroupns-mode=private"),
         *(f"--cgroup-parent=/{settings.network}", *_runtime(settings), *arguments),
     ]
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, "PATH": _path()},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
+        env = {**os.environ, "PATH": _path()}
+        subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=True)
     engine = Engine(True, prefix, _env(settings))
     deadline = time.monotonic() + _UP_SECONDS
     while not docker_answers(engine):
-        if process.poll() is not None or time.monotonic() > deadline:
+        if time.monotonic() > deadline:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-            with suppress(ProcessLookupError):
-                process.terminate()
+            _end(settings)
             raise KindError(f"the Docker engine did not come up:\n{tail}")
         time.sleep(0.1)
-    return process
 
 
 def _runtime(settings: Settings) -> list[str]:
@@ -248,7 +241,10 @@ def _runtime(settings: Settings) -> list[str]:
     return [f"--add-runtime=bounded={wrapper}", "--default-runtime=bounded"]
 
 
-def _end(pid: int) -> None:
+def _end(settings: Settings) -> None:
+    if not _pid_file(settings).exists():
+        return
+    pid = int(_pid_file(settings).read_text())
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _DOWN_SECONDS
@@ -260,9 +256,11 @@ def _end(pid: int) -> None:
 
 def _lives(pid: int) -> bool:
     """Whether a process runs; one that has ended and was not waited for does not."""
-    with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
-    return Path("/proc", str(pid)).exists()
+    try:
+        state = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
 
 
 def _tidy(settings: Settings) -> None:

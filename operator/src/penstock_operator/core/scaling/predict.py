@@ -10,6 +10,7 @@ only the first counts.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import NormalDist
 
 from penstock_operator.core.scaling import capacity, demand, firsttoken, learning
@@ -19,8 +20,9 @@ from penstock_operator.core.scaling.memory import Memory
 from penstock_operator.core.scaling.types import Policy, Prediction
 
 _NORMAL = NormalDist()
-_POINTS = tuple(_NORMAL.inv_cdf((index + 0.5) / 15) for index in range(15))
-_FEW_POINTS = _POINTS[1::3]
+_POINTS = tuple(_NORMAL.inv_cdf((index + 0.5) / 9) for index in range(9))
+_FEW_POINTS = ((1 / 6, -math.sqrt(3.0)), (2 / 3, 0.0), (1 / 6, math.sqrt(3.0)))  # weights and points of Gauss-Hermite
+_NEXT_TO_NONE = 1e-4
 _TAIL_QUANTILE = _NORMAL.inv_cdf(0.99)
 
 
@@ -37,12 +39,11 @@ def around(policy: Policy, memory: Memory, busy: float | None, *, replicas: int)
     if policy.allowed is None or not busy or known is None or margins is None or known.level <= 0 or replicas <= 0:
         return ()
     length = demand.tokens_per_request(memory.output, running=memory.output.running)
-    offered = (memory.arrivals or 0.0) * (length or 0.0)
+    offered, within = (memory.arrivals or 0.0) * (length or 0.0), _bound(policy, memory)
     return tuple(
         Prediction(
             count,
-            _attainment(policy, memory, known, margins, busy / count)
-            * _first(policy, memory, known, offered / count, count),
+            _attainment(policy, memory, known, margins, busy / count) * _first(within, known, offered / count, count),
         )
         for count in (replicas - 1, replicas, replicas + 1)
         if count > 0
@@ -56,17 +57,24 @@ def _attainment(policy: Policy, memory: Memory, known: Forecast, margins: Margin
     return sum(_in_time(policy, memory, margins, load) for load in loads) / len(_POINTS)
 
 
-def _first(policy: Policy, memory: Memory, known: Forecast, load: float, replicas: int) -> float:
-    """Share of the first tokens that come in time; `load` is what is offered to each of the replicas now."""
+def _bound(policy: Policy, memory: Memory) -> firsttoken.Bound | None:
+    """The bound on first tokens; None without one, or while too little is known."""
     if policy.ttft_seconds is None or policy.target_tokens_per_second is not None:
+        return None
+    of = learning.prefill_of(policy, memory, replicas=1)
+    return None if of is None else firsttoken.bound(of, seconds=policy.ttft_seconds)
+
+
+def _first(within: firsttoken.Bound | None, known: Forecast, load: float, replicas: int) -> float:
+    """Share of the first tokens that come in time; `load` is what is offered to each of the replicas now."""
+    if within is None:
         return 1.0
-    of = learning.prefill_of(policy, memory, replicas=replicas)
-    if of is None:
-        return 1.0
+    within = replace(within, of=replace(within.of, replicas=replicas))
     expected, width = known.ahead() / known.level, known.sigma / known.level
-    loads = [max(0.0, expected + width * point) * load for point in _FEW_POINTS]
-    within = firsttoken.bound(of, seconds=policy.ttft_seconds)
-    return 1.0 - sum(within.late(one) for one in loads) / len(loads)
+    late = within.late((expected + width * _FEW_POINTS[-1][1]) * load)
+    if late > _NEXT_TO_NONE:  # else it is less under less load
+        late = sum(weight * within.late(max(0.0, expected + width * point) * load) for weight, point in _FEW_POINTS)
+    return 1.0 - late
 
 
 def _in_time(policy: Policy, memory: Memory, margins: Margins, fullness: float) -> float:

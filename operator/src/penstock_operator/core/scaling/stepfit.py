@@ -21,7 +21,7 @@ _LEAST_TOKENS = 0.01
 _SHORTEST_STEP, _LONGEST_STEP = 1e-6, 100.0  # seconds
 _FEW_SEQUENCES = 2.0
 _PRIOR = (0.7, 0.2, 0.1)  # shares of the first mean step time
-_HALVINGS = 30
+_HALVINGS = 20  # of a doubling: to a millionth
 _MOST_TOKENS = 1e9
 _MOST_DOUBT = 0.5
 
@@ -192,7 +192,8 @@ def _step(fit: StepFit, tokens_per_second: float, seconds: float, *, doubtful: b
     """Seconds of a step at that load when it takes `seconds`; one standard deviation more if `doubtful`."""
     decoded = tokens_per_second * seconds
     row = (1.0, decoded, decoded * fit.prefill_per_token)
-    return _dot(row, fit.theta) + (math.sqrt(max(0.0, _dot(row, _times(fit.covariance, row)))) if doubtful else 0.0)
+    mean = _dot(row, fit.theta)
+    return mean + math.sqrt(max(0.0, _dot(row, _times(fit.covariance, row)))) if doubtful else mean
 
 
 def _begin(row: Vector, mean: float, ratio: float, now: float) -> StepFit:

@@ -5,7 +5,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from observations import NOW, fresh, observation
@@ -110,6 +110,7 @@ rates = st.floats(0, 1e6, allow_nan=False)
 
 
 @given(windows=st.lists(st.builds(StepRates, rates, rates, rates, rates, rates), max_size=40))
+@example(windows=[StepRates(1.0, 1.0, 0.0, 0.0, 1.0), StepRates(1.0, 1.0, 1.0, 1.0, 1.0)])
 def test_whatever_it_is_fed_it_stays_finite_and_not_negative(windows: list[StepRates]) -> None:
     fit = None
     for number, seen in enumerate(windows):

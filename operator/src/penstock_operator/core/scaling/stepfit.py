@@ -21,6 +21,7 @@ _LEAST_TOKENS = 0.01
 _SHORTEST_STEP, _LONGEST_STEP = 1e-6, 100.0  # seconds
 _FEW_SEQUENCES = 2.0
 _PRIOR = (0.7, 0.2, 0.1)  # shares of the first mean step time
+_LEAST_IN_STEP = 0.01  # sequences or tokens in a mean step that a prior is made of
 _HALVINGS = 20  # of a doubling: to a millionth
 _MOST_TOKENS = 1e9
 _MOST_DOUBT = 0.5
@@ -104,7 +105,10 @@ def update(fit: StepFit | None, seen: StepRates, *, replicas: int, now: float) -
         tuple(_FORGET * fit.information[i][j] + weight * row[i] * row[j] for j in range(3)) for i in range(3)
     )
     moment = _vector(_FORGET * fit.moment[i] + weight * row[i] * mean for i in range(3))
-    theta, covariance = _solved(information, moment, fit.prior)
+    solved = _solved(information, moment, fit.prior)
+    if solved is None:
+        return fit
+    theta, covariance = solved
     return replace(
         fit,
         theta=theta,
@@ -197,7 +201,7 @@ def _step(fit: StepFit, tokens_per_second: float, seconds: float, *, doubtful: b
 
 
 def _begin(row: Vector, mean: float, ratio: float, now: float) -> StepFit:
-    prior = _vector(share * mean / max(value, 1e-9) for share, value in zip(_PRIOR, row, strict=True))
+    prior = _vector(share * mean / max(value, _LEAST_IN_STEP) for share, value in zip(_PRIOR, row, strict=True))
     nothing = (0.0, 0.0, 0.0)
     return StepFit(
         prior,
@@ -214,8 +218,10 @@ def _begin(row: Vector, mean: float, ratio: float, now: float) -> StepFit:
     )
 
 
-def _solved(information: Matrix, moment: Vector, prior: Vector) -> tuple[Vector, Matrix]:
+def _solved(information: Matrix, moment: Vector, prior: Vector) -> tuple[Vector, Matrix] | None:
     """Non-negative least squares with a prior, and the covariance of the solution without the bounds.
+
+    None where equations are so far apart in size that nothing can be told any more.
 
     In units of the prior, in which the matrix is well conditioned. Three unknowns have eight sets of zeros: of those
     whose solution is not negative the one with the smallest error is the solution.
@@ -225,6 +231,8 @@ def _solved(information: Matrix, moment: Vector, prior: Vector) -> tuple[Vector,
     )
     g = _vector(moment[i] * prior[i] + 1.0 for i in range(3))
     inverse = _inverse(h)
+    if inverse is None:
+        return None
     best = _vector(_dot(row, g) for row in inverse)
     if min(best) < 0:
         found = [_restricted(h, g, kept) for size in (1, 2) for kept in itertools.combinations(range(3), size)]
@@ -241,6 +249,8 @@ def _restricted(h: Matrix, g: Vector, kept: tuple[int, ...]) -> Vector:
     else:
         i, j = kept
         determinant = h[i][i] * h[j][j] - h[i][j] * h[i][j]
+        if determinant <= 0.0:  # rounding has left nothing of it: no solution, as if one were negative
+            return (-1.0, -1.0, -1.0)
         values = [
             (g[i] * h[j][j] - g[j] * h[i][j]) / determinant,
             (g[j] * h[i][i] - g[i] * h[i][j]) / determinant,
@@ -248,8 +258,8 @@ def _restricted(h: Matrix, g: Vector, kept: tuple[int, ...]) -> Vector:
     return _vector(values[kept.index(n)] if n in kept else 0.0 for n in range(3))
 
 
-def _inverse(m: Matrix) -> Matrix:
-    """Of a symmetric positive definite matrix, by its adjugate."""
+def _inverse(m: Matrix) -> Matrix | None:
+    """Of a symmetric positive definite matrix, by its adjugate; None when rounding leaves nothing of it."""
     (a, b, c), (_, d, e), (_, _, f) = m
     first, second, third = d * f - e * e, c * e - b * f, b * e - c * d
     determinant = a * first + b * second + c * third
@@ -258,6 +268,8 @@ def _inverse(m: Matrix) -> Matrix:
         (second, a * f - c * c, b * c - a * e),
         (third, b * c - a * e, a * d - b * b),
     )
+    if not 0.0 < determinant < math.inf or min(adjugate[i][i] for i in range(3)) <= 0.0:
+        return None
     return _matrix(tuple(value / determinant for value in row) for row in adjugate)
 
 

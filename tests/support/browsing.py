@@ -35,9 +35,9 @@ class Visit:
     async def until(self, script: str) -> None:
         """Until a JavaScript expression is true."""
         # Not `wait_for_function`: it evaluates in the page, where the page's own policy forbids that.
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not await self.page.evaluate(script):
-            assert time.monotonic() < deadline, f"not within 20 s: {script}; console: {self.complaints}"
+            assert time.monotonic() < deadline, f"not within 60 s: {script}; console: {self.complaints}"
             await asyncio.sleep(0.05)
 
 
@@ -59,6 +59,7 @@ async def visit(
             color_scheme="dark" if dark else "light",
             timezone_id="UTC",
         )
+        context.set_default_timeout(120_000)  # the cores are shared
         opened = Visit(await context.new_page())
         await opened.page.goto(url)
         try:

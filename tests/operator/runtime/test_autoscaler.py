@@ -241,3 +241,26 @@ async def test_counts_by_another_threshold_are_not_this_objectives(world, resour
     assert not counted(), "an edit of something else changes nothing about it"
     seen.now += 60
     assert counted()
+
+
+async def test_a_service_that_this_process_saw_come_has_nothing_to_recall(
+    world, resource, deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its first count would be held for minutes as one of which nobody knows what it was chosen for."""
+    first: dict[int, Any] = {}
+
+    def decide(policy: Any, seen: Any, memory: Any, now: float) -> Any:
+        first.setdefault(policy.max_replicas, memory.at)
+        return module_decide(policy, seen, memory, now)
+
+    module_decide = module.decide
+    monkeypatch.setattr(module, "decide", decide)
+    seen = world()
+    await seen.tick()  # the past was asked for, once
+    for name, most, created in (("young", 7, "2027-01-15T08:00:05Z"), ("old", 6, "2027-01-15T07:59:59Z")):
+        service = resource(name, uid=f"u-{name}", scaling={"minReplicas": 1, "maxReplicas": most})
+        service["metadata"]["creationTimestamp"] = created
+        seen.cache.put(service)
+        seen.cache.put(deployment(name, owner=f"u-{name}"))
+    await seen.tick()
+    assert first == {7: 1_800_000_005.0, 6: None}

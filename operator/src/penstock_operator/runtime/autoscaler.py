@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from penstock_contract import names
@@ -92,7 +93,7 @@ class Autoscaler:
         self._measure = measure
         self._metrics = metrics
         self._ledger = ledger or Ledger(metrics)
-        self._clock = clock
+        self._clock, self._began = clock, clock()
         self._actuator = actuator
         self._lookout = Lookout(measure, gateways, metrics, rounds)
         self._gateway_namespace = gateway_namespace
@@ -187,11 +188,16 @@ class Autoscaler:
         if terms.policy is None:
             return _Outcome(key, terms, raw, deployment, workers, basis)
         seen = sight.of(key, terms, deployment=deployment, pods=workers)
-        decision, memory = decide(terms.policy, seen, self._memory.get(uid, Memory()), now)
+        decision, memory = decide(terms.policy, seen, self._memory.get(uid) or self._newborn(raw), now)
         decision, self._memory[uid] = capacity.attributed(decision, terms.policy, memory), memory
         states = {name: signal.state for name, signal in seen.signals().items()}
         basis = (*basis, decision, states, seen.source_error, seen.stand_in)
         return _Outcome(key, terms, raw, deployment, workers, basis, seen, decision)
+
+    def _newborn(self, raw: Manifest) -> Memory:
+        """The memory of a service before its first decision: one that this process saw come has nothing to recall."""
+        created = datetime.fromisoformat(raw["metadata"]["creationTimestamp"]).timestamp()
+        return Memory(at=created) if created > self._began else Memory()
 
     async def _carry_out(self, outcome: _Outcome, now: float) -> None:
         decision, seen, service = outcome.decision, outcome.seen, outcome.terms.service

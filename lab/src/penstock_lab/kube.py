@@ -207,13 +207,16 @@ class Kube:
         ) as response:
             if response.status >= 400:
                 raise _refusal(response.status, await response.text())
-            async for line in response.content:
-                if not line.endswith(b"\n"):
-                    return  # cut off in the middle of an event
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    raise _refusal(event["object"].get("code", 500), json.dumps(event["object"]))
-                yield event["type"], event["object"]
+            try:
+                async for line in response.content:
+                    if not line.endswith(b"\n"):
+                        return  # cut off in the middle of an event
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise _refusal(event["object"].get("code", 500), json.dumps(event["object"]))
+                    yield event["type"], event["object"]
+            finally:
+                _cut(response)
 
     @property
     def _open(self) -> aiohttp.ClientSession:
@@ -229,6 +232,13 @@ class Kube:
         if (api_version, kind) not in self._plurals:
             raise KubeError(status=404, reason="NotFound", message=f"{api_version} serves no kind {kind}")
         return self._plurals[api_version, kind]
+
+
+def _cut(response: aiohttp.ClientResponse) -> None:
+    """End the connection of an answer that has no end now: a farewell by TLS may outlive the event loop."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 def _refusal(status: int, text: str) -> KubeError:

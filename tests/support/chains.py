@@ -1,7 +1,8 @@
-"""Which files of tests one process runs, one after the other: those of a chain, which share that process' cluster.
+"""Which files of tests one process runs, one after the other: those of a chain, which share what is dear to have.
 
-A cluster takes ten seconds of a core to start and a tenth of a core for as long as it is there, so there are few,
-however many processes there are; all other files go to whoever is free.
+A cluster takes ten seconds of a core to start and a tenth of a core for as long as it is there, and torch with
+transformers takes six to import, so few processes have them, however many there are; all other files go to whoever is
+free.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from xdist.scheduler import LoadFileScheduling
 
 # Beginnings of paths from tests/. The first two use the session's cluster and take about as long as each other, mostly
-# waiting; the third has one of its own.
+# waiting; the third has one of its own; the last needs none, but torch.
 CHAINS = (
     ("e2e/", "docs/test_pages.py", "chart/test_monitors.py"),
     (
@@ -21,6 +22,7 @@ CHAINS = (
         "operator/runtime/test_reconciler.py",
     ),
     ("lab/nodeagent/",),
+    ("worker/", "lab/test_model.py"),
 )
 
 

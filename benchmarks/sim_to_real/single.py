@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.live.traffic import LIMITS
 
 from penstock_contract.profile import Profile
-from penstock_contract.step import StepModel, StepWork
+from penstock_contract.step import StepModel
 from penstock_lab.cluster.addresses import LOOPBACK, Reservations
 from penstock_lab.load.arrivals import Process, steps
 from penstock_lab.load.endpoint import Endpoint
@@ -36,8 +36,9 @@ from penstock_lab.simulate.policies.static import Static
 from penstock_lab.simulate.score import Objectives, met
 from penstock_lab.simulate.state import Requests
 from penstock_lab.simulate.world import Run, Setting, World
-from penstock_operator.core.scaling.stepfit import StepFit, StepRates, update
+from penstock_operator.core.scaling.stepfit import StepFit, update
 
+from .counters import Window, look
 from .table import fit
 
 VOCABULARY = 512
@@ -45,50 +46,8 @@ SEQUENCES, BUDGET, KV_TOKENS, CONTEXT = 32, 512, 32_768, 2048
 _MODEL = {"hidden": 256, "layers": 6, "heads": 8, "kv-heads": 4, "vocab": VOCABULARY, "max-positions": CONTEXT}
 _PROMPT, _OUTPUT = Lognormal(150, 0.8), Lognormal(80, 0.8)
 _LEVELS = (0.25, 0.5, 0.75, 0.35, 0.9, 0.6)  # of the highest rate
-_WINDOW_SECONDS = 2.0
 _LEAST_STEPS = 20.0
 _READY_SECONDS = 90.0
-_COUNTERS = {
-    "steps": "engine_steps_total",
-    "seconds": "engine_step_seconds_total",
-    "sequences": "decode_sequence_steps_total",
-    "context": "kv_token_steps_total",
-    "prefill": "prefill_tokens_computed_total",
-    "prefill_length": "prefill_token_length_total",
-    "generated": "generated_tokens_total",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What the counters went up by between two looks; `elapsed` seconds apart."""
-
-    at: float
-    elapsed: float
-    steps: float
-    seconds: float
-    sequences: float
-    context: float
-    prefill: float
-    prefill_length: float
-    generated: float
-
-    @property
-    def work(self) -> StepWork:
-        """In the terms of the step model."""
-        return StepWork(self.steps, self.sequences, self.context, self.prefill, self.prefill_length)
-
-    @property
-    def rates(self) -> StepRates:
-        """As the operator sees it."""
-        by = self.elapsed
-        return StepRates(
-            steps=self.steps / by,
-            seconds=self.seconds / by,
-            sequences=self.sequences / by,
-            prefill_tokens=self.prefill / by,
-            generated_tokens=self.generated / by,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,39 +175,13 @@ async def _observe(url: str, load: Workload) -> tuple[list[Window], Ledger]:
     prompts = Prompts(Shape(as_ids=True, vocabulary=VOCABULARY))
     sender = Sender(load, endpoint=endpoint, prompts=prompts, ledger=ledger, limits=LIMITS)
     windows: list[Window] = []
-    task = asyncio.create_task(_look(url, windows))
+    task = asyncio.create_task(look(url, windows))
     try:
         await sender.run()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     return [window for window in windows if window.steps >= _LEAST_STEPS], ledger
-
-
-async def _look(url: str, windows: list[Window]) -> None:
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    before: tuple[float, dict[str, float]] | None = None
-    async with aiohttp.ClientSession() as session:
-        while True:
-            async with session.get(f"{url}/metrics") as response:
-                now, text = loop.time(), await response.text()
-            found = _read(text)
-            if before is not None:
-                rise = {name: value - before[1][name] for name, value in found.items()}
-                windows.append(Window(at=now - start, elapsed=now - before[0], **rise))
-            before = (now, found)
-            await asyncio.sleep(_WINDOW_SECONDS)
-
-
-def _read(page: str) -> dict[str, float]:
-    totals = dict.fromkeys(_COUNTERS, 0.0)
-    names = {f"penstock_worker_{metric}": name for name, metric in _COUNTERS.items()}
-    for line in page.splitlines():
-        name, _space, value = line.rpartition(" ")
-        if key := names.get(name.partition("{")[0]):
-            totals[key] += float(value)
-    return totals
 
 
 def _operator_fit(windows: Sequence[Window]) -> StepFit:

@@ -116,11 +116,11 @@ async def operator_killed(world: World) -> Result:
             left = {pod["metadata"]["name"] for pod in await world.workers(name)}
             answers = await traffic.stop()
         restarted = world.release.pods("operator")[0]["status"]["containerStatuses"][0]["restartCount"]
-        cancelled = len(await world.events(name, "DrainCancelled"))
+        cancelled = [str(one.get("message") or one.get("note")) for one in await world.events(name, "DrainCancelled")]
         how = "cancelled and begun again" if cancelled else "the drain went on"
         seen = f"{len(marked)} draining when killed; {how}; one replica left {took:.0f} s later"
         problems = [] if restarted else ["the operator did not restart"]
-        problems += ["its successor cancelled the drain"] if cancelled else []
+        problems += [f"its successor cancelled the drain: {why}" for why in cancelled]
         problems += ["a replica that drained is the one that is left"] if left & set(marked) else []
         return await conclude(world, name, "operator SIGKILLed in mid-drain", answers, seen=seen, problems=problems)
 

@@ -71,6 +71,29 @@ def test_every_question_is_asked_of_the_past() -> None:
     assert set(DOOR) == set(DOOR_QUERIES)
 
 
+@pytest.mark.parametrize("age", [2.0, 3.0, 21.0])
+def test_a_drain_goes_on(age: float) -> None:
+    """Whoever marked a replica knew that fewer were right; that needs no second window."""
+    quiet = past()
+    begun = {"since": GRID[-1] - 32.0, "draining": 1}
+    marked = remembered(quiet, marked_at=GRID[-1] - age, **begun)
+    assert next_decision(marked, quiet).replicas == 3
+    assert next_decision(remembered(quiet), quiet).replicas < 3, "a whole window has been seen"
+    assert next_decision(remembered(quiet, **begun), quiet).replicas == 4, "half a window without a mark holds"
+
+
+def test_a_drain_is_not_gone_on_with_after_an_edit_or_where_the_load_came_back() -> None:
+    quiet, since = past(), GRID[-1] - 10.0
+    assert next_decision(remembered(quiet, since=since, draining=1, marked_at=since - 1), quiet).replicas == 4
+    back = past(
+        generated_tokens=lambda at: 500.0 if at == GRID[-2] else 50.0,
+        arrivals=lambda at: 10.0 if at == GRID[-2] else 1.0,
+        door_arrivals=lambda at: 10.0 if at == GRID[-2] else 1.0,
+    )
+    marked = remembered(back, since=GRID[-1] - 32.0, draining=1, marked_at=GRID[-1] - 21.0)
+    assert next_decision(marked, back).replicas == 4
+
+
 LABELS = {"namespace": "team-a", "inferenceservice": "chat"}
 
 

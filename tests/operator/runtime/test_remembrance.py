@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from penstock_contract import names
+from penstock_operator.core.naming import child_name
 from penstock_operator.core.ports import Sample, Series, Unavailable
 from penstock_operator.core.scaling.signals import SCRAPE_INTERVAL_QUERY
 from penstock_operator.runtime.cache import Cache
@@ -115,6 +117,24 @@ async def test_an_edit_or_a_rollout_ends_what_is_remembered(
     cache.put(rolled)
     again = await Remembrance(Measure(Source()), cache).once(services(cache), gateways=0, now=NOW)
     assert min(at for at, _ in again["u-chat"].recommendations) >= NOW - 10
+
+
+async def test_marks_that_pods_bear_are_known_again(remembrance: Remembrance, cache: Cache) -> None:
+    """Of five pods one is counted out already; two more are marked."""
+    for number, mark in enumerate(("07:59:40", "07:59:50", "07:59:55", None, None)):
+        notes = {} if mark is None else {names.DRAINING: f"2027-01-15T{mark}Z"}
+        metadata = {
+            "name": f"chat-{number}",
+            "namespace": "team-a",
+            "uid": f"p-{number}",
+            "creationTimestamp": "2027-01-15T07:00:00Z",
+            "labels": {names.SERVICE: "chat"},
+            "ownerReferences": [{"kind": "ReplicaSet", "name": f"{child_name('chat')}-1", "controller": True}],
+            "annotations": notes,
+        }
+        cache.put({"kind": "Pod", "metadata": metadata, "status": {"phase": "Running"}})
+    found = await remembrance.once(services(cache), gateways=0, now=NOW)
+    assert found["u-chat"].recommendations[0] == (NOW - 5, 2)
 
 
 async def test_it_reaches_back_half_an_hour_or_as_far_as_120_moments_do(

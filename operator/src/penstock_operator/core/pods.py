@@ -60,6 +60,11 @@ def candidates(pods: Sequence[Manifest], work: Mapping[str, float | None]) -> li
     ]
 
 
+def marks(pods: Sequence[Manifest]) -> list[float]:
+    """Unix seconds since when pods drain, of those that do."""
+    return [since for pod in pods if (since := _draining_since(pod)) is not None]
+
+
 def _draining_since(pod: Manifest) -> float | None:
     mark = (pod["metadata"].get("annotations") or {}).get(names.DRAINING)
     if mark is None:

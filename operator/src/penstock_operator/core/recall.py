@@ -1,8 +1,9 @@
 """Memory from the past: what a metrics source still knows, run through `decide()` as if it had been seen tick by tick.
 
-So a restarted operator goes on where the former one was. What the source does not know of a moment holds the count for
-that moment, as it would have done live: when fewer pods or gateways were scraped than there are now, when a series is
-missing, and before the service had its present spec. So what is unknown can only delay a scale-down, never cause one.
+So a restarted operator goes on where the former one was, also with a drain that it had begun. What the source does not
+know of a moment holds the count for that moment, as it would have done live: when fewer pods or gateways were scraped
+than there are now, when a series is missing, and before the service had its present spec. So what is unknown can only
+delay a scale-down, never cause one.
 
 What was learned (demand, capacity, forecast, the margins of the error budget) outlives an edit, so it comes from the
 time before the present spec too, with the replicas that reported then; what was recommended does not.
@@ -10,6 +11,7 @@ time before the present spec too, with the replicas that reported then; what was
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -91,6 +93,8 @@ class Circumstances:
         gateways: how many there are; without the counters of each, demand is not known.
         born: Unix seconds of its creation; what is older was a namesake. None = `since`.
         startup_seconds: from creation to readiness of its pods; None = not known.
+        draining: pods that are marked to go.
+        marked_at: Unix seconds of the last of these marks; None without one.
     """
 
     replicas: int
@@ -98,6 +102,8 @@ class Circumstances:
     gateways: int
     born: float | None = None
     startup_seconds: float | None = None
+    draining: int = 0
+    marked_at: float | None = None
 
 
 def recall(policy: Policy, key: Key, past: Past, known: Circumstances) -> Memory:
@@ -114,8 +120,13 @@ def recall(policy: Policy, key: Key, past: Past, known: Circumstances) -> Memory
         # A service that is younger than what is known of it had its first count chosen by its user.
         learned = _learned(policy, key, past, known)
         memory = replace(learned, recommendations=(), idle_since=None, at=learned.at or known.since)
-    for moment in past.grid:
-        if moment >= known.since:
+    marked = known.marked_at if known.marked_at is not None and known.marked_at >= known.since else None
+    for moment in (*past.grid, math.inf):
+        if marked is not None and marked < moment:
+            # Whoever marked them knew the whole window then: only what came later may call them back.
+            settled = ((marked, known.replicas - known.draining),)
+            memory, marked = replace(memory, recommendations=settled), None
+        if known.since <= moment < math.inf:
             memory = _lived(policy, key, past, known, memory, moment=moment, replicas=known.replicas)
     return memory
 

@@ -93,12 +93,16 @@ class Remembrance:
         if raw is None or deployment is None:
             return Memory()
         longest = terms.service.spec.runtime.startup_timeout_seconds
+        live, replicas = pods.live(self._cache.pods(key)), int(deployment.get("spec", {}).get("replicas", 1))
+        marks = pods.marks(live)
         known = Circumstances(
-            replicas=int(deployment.get("spec", {}).get("replicas", 1)),
+            replicas=replicas,
             since=_settled_at(raw, deployment),
             gateways=gateways,
             born=datetime.fromisoformat(raw["metadata"]["creationTimestamp"]).timestamp(),
-            startup_seconds=pods.startup_p90(pods.live(self._cache.pods(key)), longest=longest),
+            startup_seconds=pods.startup_p90(live, longest=longest),
+            draining=max(0, len(marks) - max(0, len(live) - replicas)),  # the others are counted out already
+            marked_at=max(marks, default=None),
         )
         return recall(policy, key, past, known)
 

@@ -3,13 +3,15 @@
 More replicas are asked for at once. Fewer are reached in steps over several ticks (`core.victims`): mark, wait until
 idle or out of time, then give the victims the lowest deletion cost and shrink by exactly them. All
 state of a drain is in the pods' annotations, so nothing is lost with the operator: one that restarts gets its memory
-back from the metrics source and goes on. Load that returns unmarks, and so does a count that is held for any reason.
+back from the metrics source and goes on. Load that returns unmarks, and so does a count that is held for any reason,
+but in the first moments of a process: then it is held because little is known, and the former one knew more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +32,7 @@ from penstock_operator.runtime.metrics import Metrics
 Manifest = dict[str, Any]
 _LOG = logging.getLogger("penstock.scale")
 _FIRST_TO_GO = "-1000"
+_LATELY_SECONDS = 30.0  # by then the past has been asked for, and a few ticks have been seen
 
 
 class Actuator:
@@ -43,6 +46,7 @@ class Actuator:
         self._workers = workers
         self._metrics = metrics
         self._handed_over = handed_over
+        self._began: float | None = None
 
     async def carry_out(
         self, raw: Manifest, service: InferenceService, decision: Decision, seen: Observation, now: float
@@ -70,6 +74,8 @@ class Actuator:
             return
         wanted = decision.replicas if decision.act else seen.replicas
         candidates = await self._candidates(key, service, shrinking=wanted < seen.replicas)
+        if self._lately(now) and wanted == seen.replicas and _without_them(decision, candidates, wanted):
+            return
         step = plan(
             candidates,
             current=seen.replicas,
@@ -100,6 +106,11 @@ class Actuator:
         found = pods.candidates(pods.live(self._cache.pods(key)), {})
         touched = tuple(pod.name for pod in found if pod.draining_since is not None or pod.sentenced)
         await self._mark(key, DrainPlan(replicas=len(found), unmark=touched), 0.0)
+
+    def _lately(self, now: float) -> bool:
+        """Whether this process has just begun."""
+        self._began = now if self._began is None else self._began
+        return now - self._began < _LATELY_SECONDS
 
     async def _candidates(self, key: Key, service: InferenceService, *, shrinking: bool) -> list[Candidate]:
         """Live pods; how much each has to do is asked only when some of them shall go."""
@@ -138,6 +149,13 @@ class Actuator:
         metadata = raw["metadata"]
         _LOG.info("%s namespace=%s name=%s detail=%r", reason, metadata["namespace"], metadata["name"], text)
         await self._kube.create_event(event(raw, kind="Normal", reason=reason, message=text, now=now))
+
+
+def _without_them(decision: Decision, candidates: list[Candidate], replicas: int) -> bool:
+    """Whether some drain, and nothing is known for which those that still serve are too few."""
+    draining = sum(pod.draining_since is not None for pod in candidates)
+    enough = decision.needed is None or math.ceil(decision.needed) <= replicas - draining
+    return decision.act and draining > 0 and enough
 
 
 def _drains(step: DrainPlan, candidates: list[Candidate], now: float) -> list[float]:

@@ -291,6 +291,8 @@ def _reached(outcome: _Outcome) -> bool:
     """Whether the count is as decided, and ours: then there is nothing to carry out until something moves."""
     if outcome.decision is None or outcome.seen is None or not outcome.decision.act:
         return True
+    if pods.marks(pods.live(outcome.pods)):
+        return False
     return outcome.decision.replicas == outcome.seen.replicas and autoscaler_owns_replicas(outcome.deployment)
 
 

@@ -102,8 +102,8 @@ async def cancel(world: World) -> Result:
 
 
 async def operator_killed(world: World) -> Result:
-    """SIGKILL of the operator while replicas drain; its successor goes on."""
-    async with world.service("opkill", ready=3, scaling=scaling(3, 3, tokens=400)) as name:
+    """SIGKILL of the operator while replicas drain; its successor goes on. The load is small: one replica is plenty."""
+    async with world.service("opkill", ready=3, scaling=scaling(3, 3, tokens=4000)) as name:
         async with Traffic(world.pick(name), name, (Phase("low", _FOREVER, 0.7),), lengths=LONG) as traffic:
             await world.until(lambda: _busy(world, name), what="every worker has a stream")
             await world.patch(name, {"scaling": {"minReplicas": 1}})

@@ -47,9 +47,9 @@ _TAIL = """
   of the latter the kernel still completes handshakes, which a machine without power would not. What had begun there is
   ended with an error event, at once or after the time that a silent worker is given.
 - After a SIGKILL the next operator asks Prometheus for the past windows, runs them through the same policy, and so has
-  the memory of the one that died: a drain goes on. Where Prometheus does not know all of the window the count is held,
-  which unmarks what drains, and the drain begins anew afterwards. On a machine that other work keeps busy scrapes are
-  late, and it may go so: the row and the verdict say it, and no request is lost by it.
+  the memory of the one that died; marks tell it up to when that one knew all of the window. While little is known, for
+  half a minute, it leaves drains as they are, unless the replicas that still serve are too few for the load it sees.
+  Afterwards a count that is held unmarks what drains, and the drain begins anew; the row and the verdict would say it.
 - While Prometheus is gone the operator asks the workers themselves and goes on scaling
   ([why](../adr/0011-workers-stand-in.md)). The load of that row is steady and had been seen for some 12 s. Taken away
   4 s after the first request of a new service, while answers were taken for longer than they are, it had the operator

@@ -22,10 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 # Of a whole run only, by the tests of the core itself (tests/conftest.py).
 COVERAGE = ("--cov=penstock_operator.core", "--cov-branch", "--cov-fail-under=95", "--cov-report=")
-# Files of tests side by side: most of them wait for clusters and emulated devices half of the time, so two more than
+# Files of tests side by side: most of them wait for clusters and emulated devices half of the time, so one more than
 # there are cores. They begin in the order of tests/conftest.py, the longest first; tests/support/chains.py says which
 # of them stay together.
-SIDE_BY_SIDE = ("-n", str(min(4, 2 + (os.cpu_count() or 1))), "--dist", "loadfile", "--no-loadscope-reorder")
+SIDE_BY_SIDE = ("-n", str(min(4, 1 + (os.cpu_count() or 1))), "--dist", "loadfile", "--no-loadscope-reorder")
 SOURCES = ("contract", "operator", "gateway", "worker", "lab", "tests", "benchmarks", "scripts")
 
 

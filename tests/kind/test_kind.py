@@ -229,7 +229,7 @@ def test_one_replica_more_than_gpus_is_told(world: World) -> None:
 
 def test_a_service_that_was_deleted_is_made_anew(world: World) -> None:
     """By this version: the one that was there was made by the version before."""
-    with world.record.phase("`kubectl delete infsvc`, and applied again, to Ready") as phase:
+    with world.record.phase("the service deleted, and applied again, to Ready") as phase:
         world.kind.kubectl("delete", "infsvc", "chat", f"--namespace={TEAM}")
         eventually(lambda: world.api.pods("chat") == [], what="its workers are gone", seconds=180)
         world.kind.kubectl("apply", f"--namespace={TEAM}", "-f", str(ROOT / "examples" / "chat.yaml"))

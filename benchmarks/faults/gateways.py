@@ -23,7 +23,7 @@ async def killed(world: World) -> Result:
     async with world.service("gwkill", ready=_REPLICAS, scaling=shape) as name:
         await world.until(lambda: _decides(world, name), what="signals are fresh")
         async with Traffic(world.pick(name), name, (Phase("steady", _FOREVER, 8.0),)) as traffic:
-            await world.until(lambda: _ended(traffic, 30), what="traffic")
+            await world.until(lambda: traffic.has_ended(30), what="traffic")
             victim = (await world.gateways())[0]
             await world.until(lambda: _busy(world, victim), what="streams on the gateway", every=0.05)
             loop = asyncio.get_running_loop()
@@ -35,7 +35,7 @@ async def killed(world: World) -> Result:
             back = loop.time() - died
             await world.until(lambda: _both(world), what="clients are sent to both")
             after = len(traffic.answers)
-            await world.until(lambda: _ended(traffic, after + 40), what="traffic afterwards")
+            await world.until(lambda: traffic.has_ended(after + 40), what="traffic afterwards")
             await world.until(lambda: _decides(world, name), what="signals are complete")
             count = await world.replicas(name)
             answers = await traffic.stop()
@@ -94,7 +94,3 @@ async def _restarted(world: World, victim: Object) -> bool:
 
 async def _decides(world: World, service: str) -> bool:
     return bool((await world.condition(service, "ScalingActive")).get("status") == "True")
-
-
-async def _ended(traffic: Traffic, count: int) -> bool:
-    return len(traffic.answers) >= count

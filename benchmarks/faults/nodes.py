@@ -25,8 +25,8 @@ from penstock_lab.cluster.spec import Layout, new_id
 from penstock_lab.kube import KubeError, Resource
 from penstock_lab.load.schedule import Phase
 
-from .result import Result, judged
-from .traffic import End, Traffic
+from .result import Result, cut_off, judged, slowest
+from .traffic import Traffic
 from .world import PODS, Object, ScenarioError, World, is_ready, scaling
 
 _NODES = Resource("v1", "nodes")
@@ -81,7 +81,7 @@ async def _dies(world: World, service: str, title: str, number: signal.Signals) 
             raise ScenarioError(f"no worker of {name} runs on {node.name}")
         await world.until(lambda: _decides(world, name), what="signals are fresh")
         async with Traffic(world.pick(name), name, (Phase("steady", _FOREVER, 8.0),)) as traffic:
-            await world.until(lambda: _ended(traffic, 30), what="traffic")
+            await world.until(lambda: traffic.has_ended(30), what="traffic")
             loop = asyncio.get_running_loop()
             died = loop.time()
             node.signal(number)
@@ -92,11 +92,9 @@ async def _dies(world: World, service: str, title: str, number: signal.Signals) 
             await world.until(lambda: _decides(world, name), what="the operator decides again")
             decides, count = loop.time() - died, await world.replicas(name)
             after = len(traffic.answers)
-            await world.until(lambda: _ended(traffic, after + 40), what="traffic afterwards")
+            await world.until(lambda: traffic.has_ended(after + 40), what="traffic afterwards")
             answers = await traffic.stop()
-        failed = [answer for answer in answers if answer.end is not End.ANSWERED]
-        told = f"cut streams told so after at most {max(a.seconds for a in failed):.0f} s; " if failed else ""
-        slow = max((a.ttft for a in answers if a.ttft is not None), default=0.0)
+        told, slow = cut_off(answers), slowest(answers)
         seen = (
             f"{len(victims)} of {_REPLICAS} workers ran there; {told}slowest first token {slow:.1f} s; node not ready "
             f"after {noticed:.0f} s, workers replaced elsewhere after {replaced:.0f} s, signals complete by "
@@ -184,7 +182,3 @@ async def _replaced(world: World, service: str, node: Node) -> bool:
 
 async def _decides(world: World, service: str) -> bool:
     return bool((await world.condition(service, "ScalingActive")).get("status") == "True")
-
-
-async def _ended(traffic: Traffic, count: int) -> bool:
-    return len(traffic.answers) >= count

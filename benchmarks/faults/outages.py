@@ -29,14 +29,14 @@ async def api_server(world: World) -> Result:
     """No API server for half a minute: what is known goes on."""
     async with world.service("apidown", ready=2, scaling=scaling(2, 4, tokens=350)) as name:
         async with Traffic(world.pick(name), name, (Phase("steady", _FOREVER, 8.0),)) as traffic:
-            await world.until(lambda: _ended(traffic, 16), what="traffic")
+            await world.until(lambda: traffic.has_ended(16), what="traffic")
             async with _down(world, "kube-apiserver"):
                 during = len(traffic.answers)
                 await asyncio.sleep(_DOWN_SECONDS)  # the length of the outage is what is asked about
                 during = len(traffic.answers) - during
             await world.until(lambda: world.has_ready(name, 2), what="two replicas, seen again")
             after = len(traffic.answers)
-            await world.until(lambda: _ended(traffic, after + 40), what="traffic afterwards")
+            await world.until(lambda: traffic.has_ended(after + 40), what="traffic afterwards")
             answers = await traffic.stop()
         return await conclude(
             world, name, "API server down for 30 s", answers, seen=f"{during} requests ended meanwhile"
@@ -49,7 +49,7 @@ async def prometheus(world: World) -> Result:
         await world.until(lambda: _active(world, name, "True"), what="signals are fresh")
         async with Traffic(world.pick(name), name, (Phase("steady", _FOREVER, 8.0),)) as traffic:
             # An outage in the first seconds of a load would meet an estimate of its answers' length from a few of them.
-            await world.until(lambda: _ended(traffic, 100), what="traffic, long enough to know its answers' length")
+            await world.until(lambda: traffic.has_ended(100), what="traffic, long enough to know its answers' length")
             async with _down(world, "prometheus"):
                 await world.until(lambda: _asked(world, name), what="the condition says so")
                 counts = set()
@@ -58,7 +58,7 @@ async def prometheus(world: World) -> Result:
                     await asyncio.sleep(1)
                 reason = (await world.condition(name, "ScalingActive"))["reason"]
             after = len(traffic.answers)
-            await world.until(lambda: _ended(traffic, after + 40), what="traffic afterwards")
+            await world.until(lambda: traffic.has_ended(after + 40), what="traffic afterwards")
             answers = await traffic.stop()
         problems = [] if counts == {2} else [f"replicas moved at constant load: {sorted(counts)}"]
         seen = f"replicas stayed at {', '.join(map(str, sorted(counts)))}; ScalingActive={reason}"
@@ -94,10 +94,6 @@ async def _burst(world: World, name: str, *, seed: int) -> list[Answer]:
     """Ten requests in two seconds or so, all answered or failed."""
     async with Traffic(world.pick(name), name, (Phase("wake", 3.0, 4.0),), seed=seed) as traffic:
         return list(await traffic.ended())
-
-
-async def _ended(traffic: Traffic, count: int) -> bool:
-    return len(traffic.answers) >= count
 
 
 async def _asked(world: World, service: str) -> bool:

@@ -136,3 +136,14 @@ async def judged(
     if strangers:
         found.append(f"attempts broke on other workers too: {sorted(strangers)}")
     return await conclude(world, service, title, answers, planned=False, seen=seen, problems=found)
+
+
+def cut_off(answers: Sequence[Answer]) -> str:
+    """How long it took at most until a stream that was cut was told so, as the beginning of a sentence."""
+    failed = [answer.seconds for answer in answers if answer.end is not End.ANSWERED]
+    return f"cut streams told so after at most {max(failed):.0f} s; " if failed else ""
+
+
+def slowest(answers: Sequence[Answer]) -> float:
+    """The longest time to a first token, seconds."""
+    return max((answer.ttft for answer in answers if answer.ttft is not None), default=0.0)

@@ -196,6 +196,10 @@ class Traffic:
         if self._client is not None:
             await self._client.close()
 
+    async def has_ended(self, count: int) -> bool:
+        """Whether so many requests have ended."""
+        return len(self.answers) >= count
+
     @property
     def open(self) -> int:
         """Requests that have not ended."""

@@ -7,8 +7,8 @@ import signal
 
 from penstock_lab.load.schedule import Phase
 
-from .result import Result, conclude, judged
-from .traffic import End, Traffic
+from .result import Result, conclude, cut_off, judged, slowest
+from .traffic import Traffic
 from .world import GPUS, SERVICES, Object, ScenarioError, World, is_ready, scaling
 
 _FOREVER = 600.0
@@ -18,13 +18,13 @@ async def killed(world: World) -> Result:
     """SIGKILL of a worker: its unfinished streams fail and are told so, nothing else does."""
     async with world.service("wkill", ready=2) as name:
         async with Traffic(world.pick(name), name, (Phase("steady", _FOREVER, 8.0),)) as traffic:
-            await world.until(lambda: _ended(traffic, 30), what="traffic")
+            await world.until(lambda: traffic.has_ended(30), what="traffic")
             victim = (await world.ready(name))[0]
             running = await world.metric(victim, "penstock_worker_requests_running")
             world.signal(victim, signal.SIGKILL)
             await world.until(lambda: _restarted(world, name, victim), what="the worker is back")
             after = len(traffic.answers)
-            await world.until(lambda: _ended(traffic, after + 40), what="traffic afterwards")
+            await world.until(lambda: traffic.has_ended(after + 40), what="traffic afterwards")
             answers = await traffic.stop()
         return await judged(
             world, name, "worker SIGKILLed", answers, victims=[victim],
@@ -36,7 +36,7 @@ async def hung(world: World) -> Result:
     """SIGSTOP of a worker: it accepts and never answers, until its liveness probe has it restarted."""
     async with world.service("whang", ready=2, drain={"timeoutSeconds": 10}) as name:
         async with Traffic(world.pick(name), name, (Phase("steady", _FOREVER, 8.0),)) as traffic:
-            await world.until(lambda: _ended(traffic, 30), what="traffic")
+            await world.until(lambda: traffic.has_ended(30), what="traffic")
             victim = (await world.ready(name))[0]
             loop = asyncio.get_running_loop()
             stopped = loop.time()
@@ -46,11 +46,9 @@ async def hung(world: World) -> Result:
             await world.until(lambda: _restarted(world, name, victim), what="it is restarted", seconds=240)
             back = loop.time() - stopped
             after = len(traffic.answers)
-            await world.until(lambda: _ended(traffic, after + 40), what="traffic afterwards")
+            await world.until(lambda: traffic.has_ended(after + 40), what="traffic afterwards")
             answers = await traffic.stop()
-        failed = [answer for answer in answers if answer.end is not End.ANSWERED]
-        told = f"cut streams told so after at most {max(a.seconds for a in failed):.0f} s; " if failed else ""
-        slow = max((a.ttft for a in answers if a.ttft is not None), default=0.0)
+        told, slow = cut_off(answers), slowest(answers)
         return await judged(
             world, name, "worker hangs (SIGSTOP)", answers, victims=[victim],
             seen=f"not ready after {unready:.0f} s, back after {back:.0f} s; {told}slowest first token {slow:.0f} s",
@@ -101,10 +99,6 @@ async def _limited(world: World, name: str) -> str:
     if (limited.get("reason"), progress.get("reason")) != ("Quota", "Unschedulable"):
         return ""
     return f"ScalingLimited={limited['status']} (Quota), Progressing={progress['status']} (Unschedulable)"
-
-
-async def _ended(traffic: Traffic, count: int) -> bool:
-    return len(traffic.answers) >= count
 
 
 async def _unready(world: World, name: str, victim: Object) -> bool:

@@ -6,11 +6,12 @@ import hashlib
 import json
 
 import pytest
-import torch
 from click.testing import CliRunner
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from late import Late
 from penstock_lab.model import TinyModel, make_tiny, model
+
+torch, transformers = Late("torch"), Late("transformers")
 
 LLAMA = TinyModel(family="llama", layers=1, seed=4, llama3_rope=True, bias=True, tied=True, shards=2, max_positions=512)
 QWEN = TinyModel(layers=1, seed=4, head_dim=8, intermediate=40, bias=True, dtype="bfloat16")
@@ -23,7 +24,7 @@ def digests(folder):
 @pytest.mark.parametrize("spec", [LLAMA, QWEN], ids=["llama", "qwen3"])
 def test_transformers_loads_all_of_it_and_nothing_is_missing(tmp_path, spec):
     make_tiny(tmp_path, spec)
-    loaded, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    loaded, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report.values()), report
     assert loaded.config.model_type == spec.family
     assert loaded.dtype == getattr(torch, spec.dtype)
@@ -33,7 +34,7 @@ def test_transformers_loads_all_of_it_and_nothing_is_missing(tmp_path, spec):
 
 def test_tokenizer_is_one_that_transformers_reads(tmp_path):
     make_tiny(tmp_path, QWEN)
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
     original = "The gate opens early; naïve € signs survive."
     ids = tokenizer(original)["input_ids"]
     assert tokenizer.decode(ids) == original

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import requests
-import torch
 from aiohttp import web
 
+from late import Late
 from penstock_contract.profile import Profile
 from penstock_contract.step import StepModel
 from penstock_lab.model import TinyModel, make_tiny
@@ -22,13 +22,13 @@ from penstock_worker.accounting import Accounting
 from penstock_worker.checkpoint import open_checkpoint
 from penstock_worker.config import ServeOptions, derive
 from penstock_worker.engine import Engine, EngineThread, Output
-from penstock_worker.loader import build_engine
 from penstock_worker.replica import Replica
 from penstock_worker.request import Request, Sampling
 from penstock_worker.server import admin_app, serving_app
 from penstock_worker.text import Text
 from worker_process import Samples, parse_samples
 
+loader, torch = Late("penstock_worker.loader"), Late("torch")
 MODEL_NAME = "tiny"
 
 
@@ -86,7 +86,7 @@ def build() -> BuildEngine:
         options = _options(model, **flags)
         checkpoint = open_checkpoint(model)
         config = derive(options, checkpoint.config, profile, 1 << 28)
-        return build_engine(options, checkpoint, config, profile, accounting=Accounting())[0]
+        return loader.build_engine(options, checkpoint, config, profile, accounting=Accounting())[0]
 
     return build_it
 
@@ -100,7 +100,7 @@ class Served:
         config = derive(options, checkpoint.config, profile, 1 << 28)
         self.replica = Replica(model_name=MODEL_NAME, model=checkpoint.config, text=Text.load(model), profile=profile)
         accounting = self.replica.accounting
-        self.engine, _config = build_engine(options, checkpoint, config, profile, accounting=accounting)
+        self.engine, _config = loader.build_engine(options, checkpoint, config, profile, accounting=accounting)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()

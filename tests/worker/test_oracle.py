@@ -6,8 +6,10 @@ import random
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
+
+from late import Late
+
+torch, transformers = Late("torch"), Late("transformers")
 
 # (prompt length, output tokens); page size is 16, so lengths lie at, before and after page borders.
 SHAPES = ((1, 40), (7, 128), (15, 24), (16, 24), (17, 24), (64, 40), (100, 128), (130, 32), (3, 24))
@@ -17,7 +19,7 @@ DECISIVE = 1e-4
 
 def oracle(folder: Path, seed: int) -> list[tuple[list[int], list[int]]]:
     """Prompts and what transformers generates for them."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     draw = random.Random(seed)
     pairs = []
     for length, count in SHAPES:
@@ -114,7 +116,7 @@ def test_cached_prefixes_give_the_same_tokens(expected, build, make_request, fam
 def test_bfloat16_stays_close_to_float32(expected, build, make_request):
     """Tokens may differ in bfloat16, so the logits of one forward pass are compared."""
     folder, pairs = expected["qwen"]
-    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    reference = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     engine = build(folder, dtype="bfloat16", max_num_seqs=4)
     seen = []
     decoder = engine._runner._decoder

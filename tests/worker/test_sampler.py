@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-import torch
 
+from late import Late
 from penstock_worker.request import Request, Sampling
-from penstock_worker.sampler import sample, uniform
 
-LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, 1.5, -30.0])
+sampler, torch = Late("penstock_worker.sampler"), Late("torch")
+LOGITS = (2.0, 1.0, 0.0, -1.0, 1.5, -30.0)
 DRAWS = 4000
 # 99.99 % quantile of chi-square by degrees of freedom; draws are seeded, so this cannot flicker.
 CHI_SQUARE = {1: 15.1, 2: 18.4, 3: 21.1, 4: 23.5}
 
 
-def draw(**sampling) -> torch.Tensor:
+def draw(**sampling) -> Any:
     """How often each token came in DRAWS requests with different seeds."""
     requests = [Request(f"{seed}", [1], Sampling(max_tokens=1, seed=seed, **sampling)) for seed in range(DRAWS)]
-    tokens = sample(LOGITS.repeat(DRAWS, 1), requests)
+    tokens = sampler.sample(torch.tensor(LOGITS).repeat(DRAWS, 1), requests)
     return torch.bincount(torch.tensor(tokens), minlength=len(LOGITS)).double()
 
 
-def softmax(temperature: float, keep: list[int]) -> torch.Tensor:
+def softmax(temperature: float, keep: list[int]) -> Any:
     probabilities = torch.zeros(len(LOGITS), dtype=torch.float64)
-    probabilities[keep] = (LOGITS[keep].double() / temperature).softmax(-1)
+    probabilities[keep] = (torch.tensor(LOGITS)[keep].double() / temperature).softmax(-1)
     return probabilities
 
 
@@ -58,16 +60,16 @@ def test_draws_depend_on_seed_and_position_only():
         return made
 
     noise = torch.randn(50, generator=torch.Generator().manual_seed(0))
-    alone = sample(noise[None].clone(), [request(5, 3)])
+    alone = sampler.sample(noise[None].clone(), [request(5, 3)])
     batch = [request(8, 0), request(5, 3), Request("g", [1], Sampling(max_tokens=1)), request(5, 4)]
-    batched = sample(noise.repeat(4, 1), batch)
+    batched = sampler.sample(noise.repeat(4, 1), batch)
     assert batched[1] == alone[0]
     assert batched[2] == int(noise.argmax())
-    assert len({uniform(seed, position) for seed in range(40) for position in range(40)}) == 1600
+    assert len({sampler.uniform(seed, position) for seed in range(40) for position in range(40)}) == 1600
 
 
 def test_uniform_numbers_are_uniform():
-    numbers = [uniform(seed, position) for seed in (0, 1, 2**63 - 1, -5) for position in range(1000)]
+    numbers = [sampler.uniform(seed, position) for seed in (0, 1, 2**63 - 1, -5) for position in range(1000)]
     counts = torch.histc(torch.tensor(numbers), bins=5, min=0, max=1)
     assert 0 <= min(numbers) <= max(numbers) < 1
     assert (((counts - 800) ** 2) / 800).sum() < CHI_SQUARE[4]
@@ -77,7 +79,7 @@ def test_stop_ids_are_not_drawn_before_min_tokens():
     early = Request("a", [1], Sampling(max_tokens=9, min_tokens=2, stop_ids=frozenset({0})))
     late = Request("b", [1], Sampling(max_tokens=9, min_tokens=2, stop_ids=frozenset({0})))
     late.tokens += [3, 3]
-    assert sample(LOGITS.repeat(2, 1), [early, late]) == [4, 0]
+    assert sampler.sample(torch.tensor(LOGITS).repeat(2, 1), [early, late]) == [4, 0]
 
 
 def test_preempted_requests_draw_the_same_tokens_again(qwen, build, make_request):

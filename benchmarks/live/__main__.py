@@ -26,6 +26,7 @@ from penstock_lab.load.ledger import Ledger
 from . import faults as breaking
 from . import report, result
 from .contestants import CONTESTANTS, SERVICE
+from .decisions import recorded
 from .keda import VERSION
 from .scenario import PROFILE, Load, excerpt, steady
 from .stage import GPUS_PER_NODE, NODES, SCRAPE_SECONDS, Stage, StageError, make_models, stage
@@ -95,7 +96,9 @@ async def _perform(name: str, arguments: argparse.Namespace, models: Path) -> No
             await made.begin(CONTESTANTS, replicas=first, stabilization_seconds=window)
             await made.release_counts(CONTESTANTS, stabilization_seconds=window)
             await asyncio.sleep(_BREATH_SECONDS)
-            ledgers, machine = await _load(made, load, planned)
+            ours = next(f"{one.name}/{SERVICE}" for one in CONTESTANTS if one.ours)
+            async with recorded(made.release.address("operator"), ours, made.watch, out / "decisions.jsonl"):
+                ledgers, machine = await _load(made, load, planned)
             paces = {one.name: await _pace(cluster, one.name) for one in CONTESTANTS}
             await asyncio.to_thread(_keep, out, made.watch, ledgers)
             told = _machine(machine, paces, ledgers)

@@ -12,6 +12,7 @@ from observations import NOW, fresh, observation
 from penstock_operator.core.scaling import Memory, Policy, Signal, SignalState, decide
 from penstock_operator.core.scaling.budget import TAIL
 from penstock_operator.core.scaling.capacity import LEAST_WINDOWS, tokens_per_second
+from penstock_operator.core.scaling.learning import YOUNG_WINDOWS
 from penstock_operator.core.scaling.stepfit import StepFit, StepRates, sustainable, update
 
 A, D, E = 0.011, 0.0001, 0.00005  # seconds per step, per decoded sequence, per prefill token
@@ -167,3 +168,19 @@ def test_a_service_without_a_target_grows_before_anything_queues() -> None:
 def test_what_is_not_wholly_seen_teaches_nothing() -> None:
     assert run(600.0, ticks=3, reporting=fresh(0))[1].fit is None
     assert run(600.0, ticks=3, reporting=Signal(SignalState.ABSENT))[1].fit is None
+
+
+def test_a_load_that_has_just_come_is_not_taken_for_one_that_is_carried() -> None:
+    """While the model is young and requests are in time it adds nothing beyond what replicas were seen to carry."""
+    policy = Policy(min_replicas=1, max_replicas=100, tpot_seconds=0.028, allowed=0.01)
+    memory, now, usual = Memory(fit=fitted(SWING[:20])), NOW, observation(replicas=4, arrivals=20.0, running=40)
+    assert memory.fit is not None
+    assert memory.fit.windows < YOUNG_WINDOWS
+    for _ in range(15):
+        held, memory = decide(policy, usual, memory, now)
+        now += 5.0
+    assert held.replicas == 4
+    jumped = replace(usual, arrivals=fresh(150.0), prompt_tokens=fresh(7500.0))
+    decision, memory = decide(policy, jumped, memory, now)
+    assert decision.capacity_tokens_per_second is not None
+    assert decision.replicas >= 15000 / decision.capacity_tokens_per_second, decision.message

@@ -131,9 +131,11 @@ def _for_load(
     )
     need = sizing.need(now=busy, growth=growth, backlog=backlog)
     replicas = max(1, sizing.recommend(need.total, current=current))
+    doubt = ""
     if not excess and learning.doubtful(policy, memory, memory.at or 0.0):
-        shown = math.ceil(tokens / memory.shown) if memory.shown else 1
-        replicas = min(replicas, max(current, shown, 1))
+        shown = max(current, math.ceil(tokens / memory.shown) if memory.shown else 1, 1)
+        if shown < replicas:
+            replicas, doubt = shown, f", {shown} while the model is young and requests are in time"
     full = learning.overfull(policy, seen, memory)
     if full is not None:
         replicas = max(replicas, full)
@@ -141,7 +143,7 @@ def _for_load(
         f"{offered:.2f} req/s x {length:.1f} tokens = {tokens:.0f} tok/s offered; one replica carries "
         f"{per_replica:.0f} tok/s{_bound_in_words(memory, per_replica)}: "
         f"{busy:.2f} replicas now{_growth_in_words(memory, growth, horizon)}"
-        f"{_backlog_in_words(backlog)}; {need.total:.2f} replicas needed"
+        f"{_backlog_in_words(backlog)}; {need.total:.2f} replicas needed{doubt}"
     )
     wish = _Wish(replicas, Reason.STEADY, message, needed=need.total, demand=tokens, busy=busy)
     if current == 0:

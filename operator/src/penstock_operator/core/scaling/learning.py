@@ -27,13 +27,14 @@ _LEAST_KV_USE = 0.01
 _FITS_SECONDS = 60.0
 YOUNG_WINDOWS = 36  # three minutes
 _SETTLED_SECONDS = 45.0
+_CARRIED_SECONDS = 30.0
 _SHORT_SECONDS = 30.0  # from a shortage to the last misses that it made
 
 
 def learn(policy: Policy, seen: Observation, memory: Memory, now: float) -> Memory:
     """The memory with this tick folded in, all but what safety remembers."""
     adjusted = _in_time(policy, seen, _adjusted(policy, seen, memory, now), before=memory.at)
-    return _foresee(policy, seen, adjusted, before=memory.fit, now=now)
+    return _foresee(policy, seen, adjusted, before=memory, now=now)
 
 
 def doubtful(policy: Policy, memory: Memory, now: float) -> bool:
@@ -198,14 +199,14 @@ def _in_time(policy: Policy, seen: Observation, memory: Memory, *, before: float
     return replace(memory, first_token=bound, proof=shown)
 
 
-def _foresee(policy: Policy, seen: Observation, memory: Memory, *, before: StepFit | None, now: float) -> Memory:
+def _foresee(policy: Policy, seen: Observation, memory: Memory, *, before: Memory, now: float) -> Memory:
     """Memory with the forecast, how the load comes back, and whether the replicas are too few at this moment.
 
     Args:
         policy: what the user asked for.
         seen: at this tick.
         memory: with this tick's demand and step model.
-        before: the step model of the tick before, in whose seconds the forecast's work is.
+        before: of the tick before, in whose step model's seconds the forecast's work is.
         now: Unix seconds.
     """
     length = demand.tokens_per_request(memory.output, running=memory.output.running)
@@ -217,10 +218,24 @@ def _foresee(policy: Policy, seen: Observation, memory: Memory, *, before: StepF
         memory = replace(memory, rental=_rented(policy, seen, memory.rental, busy, now))
     waiting = (seen.waiting.value if seen.waiting.fresh else 0.0) + (seen.held.value if seen.held is not None else 0.0)
     short = (busy is not None and busy > seen.ready) or waiting > seen.ready
-    if seen.ready and waiting <= seen.ready and not _late(memory, now):
-        memory = replace(memory, shown=max(memory.shown or 0.0, arrivals * length / seen.ready))
+    if seen.ready:
+        in_time = waiting <= seen.ready and not _late(memory, now)
+        elapsed = 0.0 if before.at is None else min(now - before.at, LONGEST_GAP_SECONDS)
+        memory = _shown(memory, arrivals * length / seen.ready, in_time=in_time, elapsed=elapsed)
     memory = replace(memory, short_at=now if short else memory.short_at)
-    return _followed(memory, length, before=before, now=now, horizon=horizon_seconds(seen))
+    return _followed(memory, length, before=before.fit, now=now, horizon=horizon_seconds(seen))
+
+
+def _shown(memory: Memory, load: float, *, in_time: bool, elapsed: float) -> Memory:
+    """Memory with what a replica was shown to carry.
+
+    A load that has just come is carried by nobody yet: its requests are late after a while only. So it counts as it
+    becomes the load of the last half minute.
+    """
+    before = load if memory.carried is None else memory.carried
+    carried = before + (1.0 - math.exp(-elapsed / _CARRIED_SECONDS)) * (load - before)
+    shown = max(memory.shown or 0.0, min(load, carried)) if in_time else memory.shown
+    return replace(memory, carried=carried, shown=shown)
 
 
 def _followed(memory: Memory, length: float, *, before: StepFit | None, now: float, horizon: float) -> Memory:

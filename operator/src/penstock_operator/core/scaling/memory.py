@@ -68,7 +68,8 @@ class Memory:
         first_token: generated tokens/s of one replica that the objective on the first token allows; None = unknown.
         fits: sequences whose tokens fill the KV cache of a replica, at the present mix; None = unknown.
         proof: what was carried in time over the last minutes; None before anything was judged.
-        shown: most generated tokens/s that were offered to each replica while requests were in time; None = unseen.
+        carried: generated tokens/s that were offered to each replica over the last half minute; None = unseen.
+        shown: the most of it while requests were in time; None = unseen.
         late: share of the requests that miss the objective that most miss, over the last half minute.
         missed_at: when more requests than may last missed an objective; None = never.
         short_at: when replicas were last too few for the load; None = never.
@@ -92,6 +93,7 @@ class Memory:
     first_token: float | None = None
     fits: float | None = None
     proof: Proof | None = None
+    carried: float | None = None
     shown: float | None = None
     late: float = 0.0
     missed_at: float | None = None

@@ -118,6 +118,8 @@ def _setting(replicas: int, profile: Profile, seed: int) -> Setting:
         initial_replicas=replicas,
         max_replicas=MOST_REPLICAS,
         scrape_seconds=SCRAPE_SECONDS,
+        ttft_seconds=OBJECTIVES.ttft_seconds,
+        tpot_seconds=OBJECTIVES.tpot_seconds,
         seed=seed,
     )
 

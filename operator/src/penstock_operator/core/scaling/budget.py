@@ -2,9 +2,9 @@
 
 Two margins move. `sigmas` widens the forecast: it answers for requests that missed while the replicas were fewer than
 the load needed. `tail` says how much longer the slowest requests take than the mean one, and so how full a replica may
-be: it answers for those that missed while there was room. Both rise with every miss and fall with every request that
-was in time, so that in the long run the share of misses comes to what is meant to be used of the budget, and nothing
-is kept for more.
+be: it answers for those that missed while there was room. Each rises with its misses, both fall with every request that
+was in time, so that in the long run the share of misses comes to what is meant to be used of the budget, and nothing is
+kept for more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import NormalDist
 
-TAIL = 1.65
+TAIL = 1.55
 _SIGMAS_BOUNDS = (0.25, 4.0)
 _TAIL_BOUNDS = (1.15, 4.0)
 # Per second at which every request misses, in sigmas and in parts of the tail.
@@ -88,7 +88,7 @@ def adjust(
         return margins
     error = max(_excess(one, unavoidable) for one in judged)
     sigmas = margins.sigmas + (_SIGMAS_GAIN * error * elapsed_seconds if short or error < 0 else 0.0)
-    tail = margins.tail * (1.0 + (0.0 if short else _TAIL_GAIN * error * elapsed_seconds))
+    tail = margins.tail * (1.0 + (0.0 if short and error > 0 else _TAIL_GAIN * error * elapsed_seconds))
     return Margins(sigmas=_inside(sigmas, _SIGMAS_BOUNDS), tail=_inside(tail, _TAIL_BOUNDS))
 
 

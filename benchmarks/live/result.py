@@ -98,19 +98,20 @@ def simulated(contestant: Contestant, load: Load, *, replicas: int, profile: Pro
     policy = build(
         contestant.simulated, profile=profile, objectives=OBJECTIVES, minimum=1, maximum=MOST_REPLICAS, settings=share
     )
-    run = World(requests_of(load), _setting(replicas, profile, seed), policy).run()
+    run = World(requests_of(load), twin_setting(replicas, profile, seed), policy).run()
     return _row(run, f"{contestant.name}, simulated", load, profile)
 
 
 def plans(load: Load, *, replicas: int) -> tuple[float | None, float]:
     """GPU-hours of the clairvoyant plan, and of the fluid lower bound."""
     requests = requests_of(load)
-    best = oracle.find(requests, _setting(replicas, PROFILE, 0), OBJECTIVES)
+    best = oracle.find(requests, twin_setting(replicas, PROFILE, 0), OBJECTIVES)
     bound = oracle.lower_bound_seconds(requests, PROFILE, OBJECTIVES) * PROFILE.accelerators / 3600
     return None if best is None else best.score.gpu_hours, bound
 
 
-def _setting(replicas: int, profile: Profile, seed: int) -> Setting:
+def twin_setting(replicas: int, profile: Profile, seed: int) -> Setting:
+    """The world of a simulated run: what the live one has."""
     return Setting(
         profile,
         startup_seconds=profile.startup_seconds,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+from benchmarks.robustness import traces
+from benchmarks.robustness.text import Figures, prose, ran, table, verdict
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _RESULTS: Final = Path(__file__).resolve().parent / "results"
@@ -22,8 +23,6 @@ _HEAD: Final = """# The policy beyond the traces
 Each part is written by the command that it names; not edited by hand. The comparison with rivals:
 [policy.md](policy.md). **Simulated**, but for what a decision costs.
 """
-
-Figures = Mapping[str, Any]
 
 
 def command(target: str, arguments: Sequence[str], *, before: str = "") -> str:
@@ -52,39 +51,21 @@ def page(kept: Mapping[str, Figures]) -> str:
     return _HEAD + "".join("\n" + "\n".join(_PARTS[part](kept[part])) + "\n" for part in _PARTS if part in kept)
 
 
-def _ran(figures: Figures) -> str:
-    return f"<!-- not run: a benchmark, minutes -->\n```sh\n{figures['command']}\n```\n"
-
-
-def _verdict(figures: Figures) -> str:
-    found = figures["problems"]
-    return "**Holds.**" if not found else "**Missed**: " + "; ".join(found) + "."
-
-
-def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["--:"] * (len(columns) - 1)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, rule, *lines))
-
-
-def _prose(text: str, *, indent: str = "") -> str:
-    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-
-
 def _decide(figures: Figures) -> Iterator[str]:
     taken, memory = figures["time"], figures["memory"]
     yield "## What a decision costs\n"
-    yield _ran(figures)
-    yield _prose(
-        f"Bar: 1 ms a call on average at 1,000 services, and memory that does not grow. {_verdict(figures)} "
+    yield ran(figures)
+    yield prose(
+        f"Bar: 1 ms a call on average at 1,000 services, and memory that does not grow. {verdict(figures)} "
         f"{taken['calls']:,} calls of `decide()` for {figures['services']:,} services, in time that the process used "
         f"of a core ({figures['machine']}, load average {figures['load']:.0f}). What it is given comes from simulated "
         "services of every shape, with what they have learned by then."
     )
     names = ("mean_ms", "p50_ms", "p99_ms", "max_ms")
-    yield "\n" + _table(("mean", "p50", "p99", "most"), [[f"{taken[name]:.2f} ms" for name in names]])
+    yield "\n" + table(("mean", "p50", "p99", "most"), [[f"{taken[name]:.2f} ms" for name in names]])
     yield "\nShare of the calls in which a part of the policy had something to do:\n"
-    yield _table(("part", "calls"), [(name, f"{share:.0%}") for name, share in taken["parts"].items()])
-    yield "\n" + _prose(
+    yield table(("part", "calls"), [(name, f"{share:.0%}") for name, share in taken["parts"].items()])
+    yield "\n" + prose(
         f"Memory, by `tracemalloc` over {memory['ticks']:,} ticks of {memory['services']} services: "
         f"{memory['bytes_a_service'] / 1024:.1f} KiB a service at the end, "
         f"{memory['most_bytes_a_service'] / 1024:.1f} at most, "
@@ -96,13 +77,13 @@ def _steps(figures: Figures) -> Iterator[str]:
     rows = figures["rows"]
     held = sum(row["holds"] for row in rows)
     yield "## After a step of three\n"
-    yield _ran(figures)
-    yield _prose(
+    yield ran(figures)
+    yield prose(
         "Load that has come steadily for 20 minutes becomes three times as much at once, without a sign before. "
         "Capacity: from the step until as many replicas are ready as attain at the new rate when they never change. "
         "Bar: the 90th percentile of the start-up times of the pods asked for + two ticks + a rate window. Backlog: "
         "from there until no more wait than there are replicas. Bar: two start-ups. "
-        f"{held} of {len(rows)} runs hold both. {_verdict(figures)}"
+        f"{held} of {len(rows)} runs hold both. {verdict(figures)}"
     )
     columns = (
         "start-up", "seed", "replicas", "need", "first decision", "capacity", "bar", "most waiting", "gone after",
@@ -124,20 +105,20 @@ def _steps(figures: Figures) -> Iterator[str]:
         )
         for row in rows
     ]
-    yield "\n" + _table(columns, lines)
+    yield "\n" + table(columns, lines)
 
 
 def _seasons(figures: Figures) -> Iterator[str]:
     rows = figures["rows"]
     known = {(row["startup_seconds"], row["seed"], row["day"], row["knows"]): row for row in rows}
     yield "## Knowing the days before\n"
-    yield _ran(figures)
-    yield _prose(
+    yield ran(figures)
+    yield prose(
         "Made-up traffic (`synthetic:workdays`): a daily wave; on days of work about three times as much at once at "
         "nine o'clock, until half past five, and a batch of six minutes at every full hour; the third day is off, with "
         "neither. The policy as it is, and the same policy made to forget the days before at every tick (*blind*). "
         "*After nine*: requests of the first quarter of an hour after the step. Bars: the second day attains no less "
-        f"than blind, and the day off takes a tenth more GPU-hours at most. {_verdict(figures)}"
+        f"than blind, and the day off takes a tenth more GPU-hours at most. {verdict(figures)}"
     )
     columns = ("start-up, seed, day", "attained", "blind", "after nine", "blind", "GPU-hours", "blind")
     lines = []
@@ -148,7 +129,7 @@ def _seasons(figures: Figures) -> Iterator[str]:
             hours = [f"{one['gpu_hours']:.0f}" for one in (row, blind)]
             (whole, nine), (blindly, blindly_nine) = pairs
             lines.append((f"{startup:g} s, {seed}, {day}", whole, blindly, nine, blindly_nine, *hours))
-    yield "\n" + _table(columns, lines)
+    yield "\n" + table(columns, lines)
 
 
 def _seconds(value: float | None) -> str:
@@ -158,23 +139,23 @@ def _seconds(value: float | None) -> str:
 def _sensitivity(figures: Figures) -> Iterator[str]:
     rows = [row for row in figures["rows"] if not row["crash"]]
     yield "## Worlds that nobody chose\n"
-    yield _ran(figures)
-    yield _prose(
+    yield ran(figures)
+    yield prose(
         f"{len(figures['rows'])} configurations, each drawn with its number as the seed: shape, rate, lengths, replica "
         "(eight references, made up to twice as fast or slow), start-up of 5 to 420 s, interval of the scrapes, SLA "
         "and bounds. Ours with what ships. Bar: no crash, no more replicas than four times the oracle's most (fewer "
-        f"than five count as five), a memory that stays small. {_verdict(figures)} It took "
+        f"than five count as five), a memory that stays small. {verdict(figures)} It took "
         f"{figures['seconds'] / 60:.0f} minutes at a load average of "
         f"{figures['load']:.0f}."
     )
-    yield "\n" + _table(("of all", "figure"), _overall(rows))
+    yield "\n" + table(("of all", "figure"), _overall(rows))
     yield f"\nThe {_WORST} that lack most:\n"
     yield from map(_world, sorted(rows, key=lambda row: row["attainment"] - row["asked"])[:_WORST])
     yield f"\nThe {_WORST} dearest beside the oracle:\n"
     yield from map(_world, sorted(rows, key=lambda row: -(_ratio(row) or 0.0))[:_WORST])
     yield "\nAll of them:\n"
     columns = ("seed", "shape", "start-up", "fluid mean", "asked", "attained", "GPU-hours / oracle", "turns/h", "peak")
-    yield _table(columns, [_line(row) for row in figures["rows"]])
+    yield table(columns, [_line(row) for row in figures["rows"]])
 
 
 def _overall(rows: Sequence[Figures]) -> list[tuple[str, str]]:
@@ -218,7 +199,7 @@ def _world(row: Figures) -> str:
     dear = "no oracle" if ratio is None else f"{ratio:.2f} times the oracle's GPU-hours"
     reasons = sorted(row["lost"].items(), key=lambda one: -one[1])
     why = ", ".join(f"{share:.1%} {name}" for name, share in reasons if share >= _WORTH_SAYING) or "next to nothing"
-    return _prose(
+    return prose(
         f"- **{row['seed']}** {row['shape']}, {row['rate']:g} requests/s of {row['prompt']:,} + {row['output']:,} "
         f"tokens on `{row['profile']}`, fluid mean {row['mean_replicas']:g} replicas, start-up "
         f"{row['startup_seconds']} s, scrapes every {row['scrape_seconds']:g} s, TTFT {row['ttft_seconds']:g} s and "
@@ -229,56 +210,16 @@ def _world(row: Figures) -> str:
 
 
 def _timed(figures: Figures) -> Iterator[str]:
-    verdict = _verdict(figures) if figures["requests"] >= _WHOLE else "This is a part of it, which says nothing yet."
+    said = verdict(figures) if figures["requests"] >= _WHOLE else "This is a part of it, which says nothing yet."
     yield "## How long a comparison takes\n"
-    yield _ran(figures)
-    yield _prose(
+    yield ran(figures)
+    yield prose(
         f"Eight policies with three seeds each, and the oracle of each seed, on {figures['hours']:g} hours of "
         f"`{figures['trace']}`, scaled to a fluid mean of 10 replicas: {figures['requests']:,} requests a seed, "
-        f"start-up 60 s. Bar: 8 minutes on two cores at no more than 5,000,000 requests. {verdict} "
+        f"start-up 60 s. Bar: 8 minutes on two cores at no more than 5,000,000 requests. {said} "
         f"{figures['seconds'] / 60:.1f} minutes on the wall and {figures['cpu_seconds'] / 60:.1f} of a core, on "
         f"{figures['cores']} cores with a load average of up to {figures['load']:.0f}."
     )
-
-
-_WARM: Final = ("attainment", "anew_attainment", "attainment_with_lead")
-
-
-def _warm(figures: Figures) -> Iterator[str]:
-    rows = figures["rows"]
-    yield "## After an hour of the same traffic\n"
-    yield _ran(figures)
-    yield _prose(
-        "In the comparison ours begins each case with nothing learned, and rivals bring what the first halves taught "
-        "them. Here the cases come after up to an hour of what their trace has before them, and only the case "
-        "is scored, against the same oracle. Reserve that was kept for the hour before is paid for in the case, and "
-        "margins that the hour before has brought down meet the steepest stretches; the last column is of that hour "
-        "and the case together. No bar was set for this."
-    )
-    columns = ("start-up", "GPU-hours / oracle", "anew", "`static`", "at 99 %", "anew", "with the hour")
-    yield "\n" + _table(columns, _warm_means(rows))
-    columns = ("case", "start-up", "GPU-hours / oracle", "anew", "attained", "anew", "with the hour")
-    lines = [
-        (
-            row["case"] if not row["seed"] else f"{row['case']} ({row['seed']})",
-            f"{row['startup_seconds']:g} s",
-            *(f"{row[name] / row['oracle_gpu_hours']:.2f}" for name in ("gpu_hours", "anew_gpu_hours")),
-            *(f"{row[name]:.2%}" for name in _WARM),
-        )
-        for row in rows
-    ]
-    yield "\n" + _table(columns, lines)
-
-
-def _warm_means(rows: Sequence[Figures]) -> Iterator[tuple[str, ...]]:
-    for startup in sorted({row["startup_seconds"] for row in rows}):
-        here = [row for row in rows if row["startup_seconds"] == startup]
-        ratios = [
-            f"{np.mean([row[name] / row['oracle_gpu_hours'] for row in here]):.2f}"
-            for name in ("gpu_hours", "anew_gpu_hours", "static_gpu_hours")
-        ]
-        good = [sum(row[name] >= _GOAL for row in here) for name in _WARM]
-        yield (f"{startup:g} s", *ratios, *(f"{count} of {len(here)}" for count in good))
 
 
 _PARTS: Final[Mapping[str, Callable[[Figures], Iterator[str]]]] = {
@@ -287,5 +228,6 @@ _PARTS: Final[Mapping[str, Callable[[Figures], Iterator[str]]]] = {
     "seasons": _seasons,
     "sensitivity": _sensitivity,
     "timed": _timed,
-    "warm": _warm,
+    "warm": traces.warm,
+    "hindsight": traces.hindsight,
 }

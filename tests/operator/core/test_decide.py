@@ -322,6 +322,8 @@ def test_requests_that_miss_in_numbers_outweigh_a_capacity_that_says_there_is_ro
         decision, memory = decide(policy, seen, memory, now)
         asked.append(decision.replicas)
         now += 5.0
+        says = f", {decision.replicas} since" in decision.message and "of the requests are late" in decision.message
+        assert says == (decision.replicas > 10), decision.message
     assert max(asked) in (13, 14, 15)
     waiting, _ = decide(policy, replace(seen, replicas=14, starting_ages=(5.0,) * 4), memory, now)
     assert waiting.replicas == 14

@@ -137,8 +137,8 @@ def _for_load(
         if shown < replicas:
             replicas, doubt = shown, f", {shown} while the model is young and requests are in time"
     full = learning.overfull(policy, seen, memory)
-    if full is not None:
-        replicas = max(replicas, full)
+    if full is not None and full > replicas:
+        replicas, doubt = full, f", {full} since {memory.late:.0%} of the requests are late"
     message = (
         f"{offered:.2f} req/s x {length:.1f} tokens = {tokens:.0f} tok/s offered; one replica carries "
         f"{per_replica:.0f} tok/s{_bound_in_words(memory, per_replica)}: "

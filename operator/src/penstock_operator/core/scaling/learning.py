@@ -25,7 +25,8 @@ _BUSY_SEQUENCES = 2.0
 _LEAST_COST = 1e-9
 _LEAST_KV_USE = 0.01
 _FITS_SECONDS = 60.0
-YOUNG_WINDOWS = 36  # three minutes
+YOUNG_WINDOWS = 24  # two minutes
+_PROMPT_WINDOWS = 36  # three, until what a prompt token costs is told from what a generated one does
 _SETTLED_SECONDS = 45.0
 _CARRIED_SECONDS = 30.0
 _SHORT_SECONDS = 30.0  # from a shortage to the last misses that it made
@@ -185,7 +186,7 @@ def _in_time(policy: Policy, seen: Observation, memory: Memory, *, before: float
         load = (memory.arrivals or 0.0) * cost / seen.ready
         shown = proof.fold(shown, seen.missed, load=load, elapsed_seconds=elapsed)
     of, bound = prefill_of(policy, memory, replicas=seen.ready), None
-    if of is not None and memory.fit is not None and memory.fit.windows >= YOUNG_WINDOWS:
+    if of is not None and memory.fit is not None and memory.fit.windows >= _PROMPT_WINDOWS:
         asked = ((policy.ttft_seconds, True), (policy.wait_seconds, False))
         bounds = [
             firsttoken.sustainable(firsttoken.bound(of, seconds=seconds, computed=computed), allowed=policy.allowed)

@@ -11,7 +11,6 @@ What is dearer than both has a reason to be in the case, not in what has to be l
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import Final
 
 import numpy as np
@@ -22,6 +21,7 @@ from benchmarks.policy.traffic import OBJECTIVES, PROFILE
 
 from penstock_lab.simulate import oracle
 from penstock_lab.simulate.policies.base import Glance
+from penstock_lab.simulate.policies.window import Window
 from penstock_lab.simulate.score import Score, score
 from penstock_lab.simulate.state import Floats, Requests
 from penstock_lab.simulate.world import Setting, World
@@ -66,22 +66,17 @@ class Knowing:
         self._load = load
         self._factor = factor
         self._trend = trend
-        self._window = window_seconds
         self._startup = startup_seconds
-        self._wished: deque[tuple[float, int]] = deque()
+        self._wished = Window(window_seconds)
 
     def desired(self, glance: Glance) -> int:
         """The count."""
         busy = self._load.at(glance.now)
         if self._trend and glance.now > self._startup + _RATE_SECONDS:
             busy += max(0.0, busy - self._load.at(glance.now - self._startup))
-        wish = min(MAX_REPLICAS, max(1, math.ceil(busy * self._factor)))
-        while self._wished and self._wished[-1][1] <= wish:
-            self._wished.pop()
-        self._wished.append((glance.now, wish))
-        while self._wished[0][0] < glance.now - self._window:
-            self._wished.popleft()
-        return max(self._wished[0][1], glance.replicas if glance.now < _FIRST_SECONDS else 1)
+        self._wished.add(glance.now, min(MAX_REPLICAS, max(1, math.ceil(busy * self._factor))))
+        most = int(max(self._wished.values()))
+        return max(most, glance.replicas) if glance.now < _FIRST_SECONDS else most
 
 
 def trial(name: str, startup: float, seed: int) -> aside.Row | None:

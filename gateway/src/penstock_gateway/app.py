@@ -13,8 +13,8 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Iterable
-from contextlib import AsyncExitStack, closing
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack, closing, contextmanager
 from functools import partial
 from typing import Final
 
@@ -71,16 +71,21 @@ async def run(settings: Settings) -> int:
         application = admin.application(services=lambda: directory.services, not_ready=not_ready)
         # The first to come, so that it is the last to go.
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_LAST_WRITES_SECONDS)
-        admin_port = await _serve(stack, runner, settings.host, settings.admin_port)
-        # The plain server: its routes are one table, and an application would cost each request more than they do.
-        server = web.ServerRunner(listener, shutdown_timeout=_LAST_WRITES_SECONDS)
-        port = await _serve(stack, server, settings.host, settings.port)
+        stack.push_async_callback(runner.cleanup)
+        await runner.setup()
+        with _listening(settings.host, settings.admin_port):
+            await web.TCPSite(runner, settings.host, settings.admin_port).start()
+        admin_port = int(runner.addresses[-1][1])
+        stack.push_async_callback(listener.close, seconds=_LAST_WRITES_SECONDS)
+        with _listening(settings.host, settings.port):
+            port = await listener.start(settings.host, settings.port)
         async with asyncio.TaskGroup() as tasks:
             work = (prober.run(), listener.run(), *(one.run() for one in reflectors))
             running = [tasks.create_task(one) for one in work]
             _calm_collector()
             _log.info("event=listening host=%s port=%d admin_port=%d", settings.host, port, admin_port)
             await stop.wait()
+            listener.drain()
             status = await _drain(front, settings.drain_seconds, hurry)
             for task in running:
                 task.cancel()
@@ -128,23 +133,19 @@ def _reflectors(client: ApiClient, directory: Directory, namespaces: tuple[str, 
     return found
 
 
-async def _serve(stack: AsyncExitStack, runner: web.BaseRunner, host: str, port: int) -> int:
-    """Listen; return the port."""
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, host, port, backlog=4096)
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[None]:
+    """Say it plainly if that cannot be."""
     try:
-        await site.start()
+        yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise ConfigurationError(f"cannot listen on {host} port {port}: {reason}") from error
-    return int(runner.addresses[-1][1])
 
 
 async def _drain(front: Front, seconds: float, hurry: asyncio.Event) -> int:
     """Serve until nobody asks any more; 1 if requests are left when the time is over."""
     _log.info("event=draining in_flight=%d", front.active)
-    front.draining = True
     loop = asyncio.get_running_loop()
     start = loop.time()
     quiet_since = start

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from aiohttp import web
-
 from penstock_gateway import errors
+from penstock_gateway.call import Call
 
 _SECONDS: Final = 60.0
 
@@ -24,28 +23,27 @@ class Bodies:
         self._left = total
         self._most = most
 
-    async def read(self, request: web.BaseRequest) -> bytes:
+    async def read(self, call: Call) -> bytes:
         """The body; its memory counts as used until it is freed.
 
         Raises:
-            Refusal: 413, it is too large; 503, too much is held already; 408, it does not come.
+            Refusal: 413, it is too large; 503, too much is held already; 408, it does not come; 400, it is not HTTP.
         """
-        content = request.content
         size = 0
         try:
-            if content.is_eof():  # it came with the head
-                body = content.read_nowait()
+            if call.ended:  # it came with the head
+                body = await call.piece()
                 size = len(body)
                 self._take(size, size=size)
                 return body
-            self._invite(request)
-            chunks: list[bytes] = []
+            self._invite(call)
+            pieces: list[bytes] = []
             async with asyncio.timeout(_SECONDS):
-                async for chunk in content.iter_any():
-                    size += len(chunk)
-                    self._take(len(chunk), size=size)
-                    chunks.append(chunk)
-            return b"".join(chunks)
+                while piece := await call.piece():
+                    size += len(piece)
+                    self._take(len(piece), size=size)
+                    pieces.append(piece)
+            return b"".join(pieces)
         except BaseException as error:
             self.free(size)
             if isinstance(error, TimeoutError):
@@ -56,12 +54,13 @@ class Bodies:
         """So many bytes are no longer held."""
         self._left += size
 
-    def _invite(self, request: web.BaseRequest) -> None:
+    def _invite(self, call: Call) -> None:
         """Refuse a body that is announced as too large; ask for one whose client waits to be asked, as curl does."""
-        if (request.content_length or 0) > self._most:
+        announced = call.header(b"content-length")
+        if announced is not None and int(announced) > self._most:
             raise errors.too_large(self._most)
-        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if (call.header(b"expect") or b"").lower() == b"100-continue":
+            call.invite()
 
     def _take(self, count: int, *, size: int) -> None:
         self._left -= count

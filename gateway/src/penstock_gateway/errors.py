@@ -92,6 +92,16 @@ class Refusal(GatewayError):  # noqa: N818 - it is an answer as much as an error
         return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
 
 
+def not_http(why: str) -> Refusal:
+    """400: the bytes are no request of HTTP/1.1."""
+    return Refusal(f"The request is not HTTP/1.1: {why}.")
+
+
+def head_too_large(limit: int) -> Refusal:
+    """431: the head of the request is over the limit in bytes."""
+    return Refusal(f"The head of the request is larger than {limit} bytes; send less in its headers.", status=431)
+
+
 def no_such_path(method: str, path: str) -> Refusal:
     """404: nothing is served here."""
     return Refusal(

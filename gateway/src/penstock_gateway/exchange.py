@@ -7,9 +7,9 @@ so no clocks are compared.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
-
-from aiohttp import web
+from typing import Final
 
 from penstock_contract.names import HEADER_QUEUE_WAIT, HEADER_TPOT, HEADER_TTFT, TPOT_MIN_TOKENS
 from penstock_gateway.directory import Service
@@ -17,6 +17,11 @@ from penstock_gateway.inquiry import Inquiry
 from penstock_gateway.meter import Meter
 from penstock_gateway.pool import PROMPT_TOKENS_PER_WORK, Ticket, Worker
 from penstock_gateway.sla import End, Timings, seconds_per_token
+
+_QUEUE_WAIT: Final = HEADER_QUEUE_WAIT.lower().encode()
+_TTFT: Final = HEADER_TTFT.lower().encode()
+_TPOT: Final = HEADER_TPOT.lower().encode()
+REPORTED: Final = (_QUEUE_WAIT, _TTFT, _TPOT)
 
 
 class Attempt:
@@ -29,9 +34,9 @@ class Attempt:
         slow_reader: it was aborted because its client does not read.
     """
 
-    __slots__ = ("_aborted", "answering", "prompt_work", "scope", "slow_reader", "work_left", "worker", "writing_since")
+    __slots__ = ("_aborted", "_task", "answering", "prompt_work", "slow_reader", "work_left", "worker", "writing_since")
 
-    def __init__(self, worker: Worker, *, work: int, prompt_work: int) -> None:
+    def __init__(self, worker: Worker, task: asyncio.Task[None] | None, *, work: int, prompt_work: int) -> None:
         self.worker = worker
         self.work_left = work
         self.prompt_work = prompt_work
@@ -39,14 +44,21 @@ class Attempt:
         self.writing_since: float | None = None
         self.slow_reader = False
         self._aborted = False
-        self.scope = asyncio.timeout(None)
+        self._task = task
 
     def abort(self, *, slow_reader: bool = False) -> None:
         """End it, wherever it waits."""
-        if self._aborted:
+        if self._aborted or self._task is None:
             return
         self._aborted, self.slow_reader = True, slow_reader
-        self.scope.reschedule(asyncio.get_running_loop().time())
+        self._task.cancel()
+
+    def cancelled(self) -> bool:
+        """Whether the task was cancelled for the attempt alone; to be asked once, when it was, as it takes that back.
+
+        `asyncio.timeout` does the same, and asks for the running event loop three times, each with a system call.
+        """
+        return self._aborted and self._task is not None and not self._task.uncancel()
 
     def progress(self, tokens: int) -> None:
         """Tokens came: the worker has that much less to do."""
@@ -74,13 +86,12 @@ class Exchange:
         end: how it ended.
         reason: why it failed or was abandoned.
         attempts: workers asked.
-        closing: the client's connection is closed after the answer.
-        response: what the client is being sent; None as long as another worker may be tried.
+        begun: the client is being sent an answer, and no other worker may be tried.
     """
 
     __slots__ = (
-        "_reported", "_tokens", "attempts", "body", "choices", "closing", "end", "head", "meter", "path",
-        "prompt_work", "reason", "request_id", "response", "sent_at", "service", "ticket",
+        "_reported", "_tokens", "attempts", "begun", "body", "choices", "end", "head", "meter", "path", "prompt_work",
+        "reason", "request_id", "sent_at", "service", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -93,10 +104,8 @@ class Exchange:
         body: bytes,
         request_id: str,
         arrived: float,
-        closing: bool = False,
     ) -> None:
         self.service = service
-        self.closing = closing
         self.path = path
         self.head = head
         self.body = body
@@ -113,8 +122,8 @@ class Exchange:
         self.end = End.FAILED
         self.reason: str | None = None
         self.attempts = 0
-        self.response: web.StreamResponse | None = None
-        self._reported: dict[str, float] = {}
+        self.begun = False
+        self._reported: dict[bytes, float] = {}
         self._tokens: int | None = None
 
     def message(self, host: str) -> bytes:
@@ -126,15 +135,13 @@ class Exchange:
         """Note how it ended."""
         self.end, self.reason = end, reason
 
-    def report(self, headers: Mapping[str, str]) -> None:
-        """Take the durations that the worker measured."""
-        for name in (HEADER_QUEUE_WAIT, HEADER_TTFT, HEADER_TPOT):
-            value = headers.get(name)
+    def report(self, fields: Mapping[bytes, bytes]) -> None:
+        """Take the durations that the worker measured from the fields of its answer's head."""
+        for name in REPORTED:
+            value = fields.get(name)
             if value is not None:
-                try:
+                with contextlib.suppress(ValueError):
                     self._reported[name] = float(value)
-                except ValueError:
-                    continue
 
     @property
     def exact(self) -> bool:
@@ -152,8 +159,8 @@ class Exchange:
         arrived = self.ticket.arrived
         held = None if self.sent_at is None else self.sent_at - arrived
         reported, meter = self._reported, self.meter
-        wait = reported.get(HEADER_QUEUE_WAIT)
-        ttft, tpot = reported.get(HEADER_TTFT), reported.get(HEADER_TPOT)
+        wait = reported.get(_QUEUE_WAIT)
+        ttft, tpot = reported.get(_TTFT), reported.get(_TPOT)
         if meter is not None:
             first = meter.first_at
             return Timings(

@@ -7,17 +7,19 @@ it. Nothing but the three endpoints of the table is ever passed to a worker.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import random
 import time
-import uuid
 from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any, Final
-
-from aiohttp import web
 
 from penstock_contract.names import HEADER_REQUEST_ID
 from penstock_gateway import errors, inquiry
 from penstock_gateway.bodies import Bodies
+from penstock_gateway.call import Call, id_line
 from penstock_gateway.directory import Directory, Service
 from penstock_gateway.errors import ClientGoneError, Refusal
 from penstock_gateway.exchange import Exchange
@@ -28,11 +30,11 @@ from penstock_gateway.sla import End
 
 _MODELS: Final = "/v1/models"
 _ENDPOINTS: Final = {"/v1/chat/completions": "POST", "/v1/completions": "POST", _MODELS: "GET"}
+_REQUEST_ID: Final = HEADER_REQUEST_ID.lower().encode()
 _NOT_PASSED_ON: Final = frozenset(
-    name.encode()
-    for name in (
-        "host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "proxy-connection",
-        "proxy-authorization", "expect", "content-length", "content-encoding", "accept-encoding", HEADER_REQUEST_ID,
+    (
+        b"host", b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"proxy-connection",
+        b"proxy-authorization", b"expect", b"content-length", b"content-encoding", b"accept-encoding", _REQUEST_ID,
     )
 )  # fmt: skip
 _log = logging.getLogger(__name__)
@@ -49,7 +51,6 @@ class Front:
 
     Attributes:
         active: requests being served.
-        draining: connections are closed after the answer they carry.
     """
 
     def __init__(self, directory: Directory, relay: Relay, *, keys: Keys | None, bodies: Bodies) -> None:
@@ -57,43 +58,49 @@ class Front:
         self._relay = relay
         self._keys = keys
         self._bodies = bodies
+        self._not_passed_on = _NOT_PASSED_ON if keys is None else _NOT_PASSED_ON | {b"authorization"}
+        self._names = random.Random()
         self.active = 0
-        self.draining = False
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, call: Call) -> None:
         """Answer one request, whatever happens."""
         arrived = time.monotonic()
-        request_id = request.headers.get(HEADER_REQUEST_ID) or uuid.uuid4().hex
+        given = call.header(_REQUEST_ID)
+        request_id = _text(given) if given else f"{self._names.getrandbits(128):032x}"
         self.active += 1
         try:
-            return await self._answer(request, request_id=request_id, arrived=arrived)
+            await self._answer(call, request_id=request_id, arrived=arrived)
         except Refusal as refusal:
-            return self._closing(refuse(refusal, request_id))
+            refuse(call, refusal, request_id)
         except ClientGoneError:
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response(status=499)  # seen by nobody
+            call.abort()
         except Exception:  # noqa: BLE001 - a mistake of ours is a 500 to its client and a log line, nothing more
-            _log.exception("event=request_failed request_id=%s path=%s", request_id, request.path)
-            return self._closing(refuse(errors.internal(), request_id))
+            _log.exception("event=request_failed request_id=%s path=%r", request_id, call.target)
+            if call.begun:
+                call.abort()
+            else:
+                refuse(call, errors.internal(), request_id)
         finally:
             self.active -= 1
 
-    async def _answer(self, request: web.BaseRequest, *, request_id: str, arrived: float) -> web.StreamResponse:
-        path, _, _ = request.raw_path.partition("?")
+    async def _answer(self, call: Call, *, request_id: str, arrived: float) -> None:
+        if call.error is not None:
+            raise call.error
+        path = _text(call.target.partition(b"?")[0])
         endpoint, key = split(path)
-        if self._keys is not None and not self._keys.accept(request.headers.get("Authorization")):
+        if self._keys is not None and not self._keys.accept(_text(call.header(b"authorization") or b"")):
             raise errors.unauthorized()
         if endpoint is None:
-            raise errors.no_such_path(request.method, path)
-        if request.method != _ENDPOINTS[endpoint]:
-            raise errors.method_not_allowed(request.method, path, _ENDPOINTS[endpoint])
+            raise errors.no_such_path(call.method, path)
+        if call.method != _ENDPOINTS[endpoint]:
+            raise errors.method_not_allowed(call.method, path, _ENDPOINTS[endpoint])
         if endpoint == _MODELS:
             services = self._directory.services if key is None else [self._service(key)]
-            return self._closing(web.json_response(models(services), headers={HEADER_REQUEST_ID: request_id}))
+            respond(call, 200, models(services), request_id)
+            return
         service = None if key is None else self._service(key)
         try:
-            body = await self._bodies.read(request)
+            body = await self._bodies.read(call)
         except Refusal as refusal:
             if service is not None and refusal.reason is not None:
                 service.stats.refuse(service.objectives, refusal.reason)
@@ -105,23 +112,22 @@ class Front:
                 service or self._resolve(asked),
                 asked,
                 path=endpoint,
-                head=self._head_on(request, request_id),
+                head=self._head_on(call, request_id),
                 body=body,
                 request_id=request_id,
                 arrived=arrived,
-                closing=self.draining,
             )
             del body  # a stream that has begun needs it no more
-            return self._closing(await self._forward(exchange, asked, request))
+            await self._forward(exchange, asked, call)
         finally:
             self._bodies.free(size)
 
-    async def _forward(self, exchange: Exchange, asked: Inquiry, request: web.BaseRequest) -> web.StreamResponse:
+    async def _forward(self, exchange: Exchange, asked: Inquiry, call: Call) -> None:
         """Have it answered, and count how it went."""
         service = exchange.service
         service.stats.arrive(asked.prompt_tokens)
         try:
-            return await self._relay.forward(exchange, request)
+            await self._relay.forward(exchange, call)
         except Refusal as refusal:
             exchange.finish(End.FAILED, refusal.reason)
             raise
@@ -150,21 +156,14 @@ class Front:
             raise errors.model_not_resolved(asked.model, (f"/{one.path}/v1" for one in found), known)
         return found[0]
 
-    def _head_on(self, request: web.BaseRequest, request_id: str) -> bytes:
+    def _head_on(self, call: Call, request_id: str) -> bytes:
         """Header lines for the worker: the client's, but for those of its connection and our key."""
-        dropped = _NOT_PASSED_ON if "Connection" not in request.headers else _NOT_PASSED_ON | nominated(request)
-        lines = [
-            b"%b: %b\r\n" % (name, value)
-            for name, value in request.raw_headers
-            if (lower := name.lower()) not in dropped and (self._keys is None or lower != b"authorization")
-        ]
-        lines.append(f"{HEADER_REQUEST_ID}: {request_id}\r\n".encode("utf-8", "surrogateescape"))
+        dropped = self._not_passed_on
+        if call.header(b"connection") is not None:
+            dropped |= nominated(call)
+        lines = [b"%b: %b\r\n" % header for header in call.headers if header[0].lower() not in dropped]
+        lines.append(id_line(request_id))
         return b"".join(lines)
-
-    def _closing(self, response: web.StreamResponse) -> web.StreamResponse:
-        if self.draining and not response.prepared:
-            response.force_close()
-        return response
 
 
 def split(path: str) -> tuple[str | None, tuple[str, str] | None]:
@@ -177,10 +176,10 @@ def split(path: str) -> tuple[str | None, tuple[str, str] | None]:
     return None, None
 
 
-def nominated(request: web.BaseRequest) -> frozenset[bytes]:
+def nominated(call: Call) -> frozenset[bytes]:
     """Names of headers, in lower case, that `Connection` declares to be meant for us only."""
-    names = ",".join(request.headers.getall("Connection"))
-    return frozenset(name.strip().lower().encode(errors="surrogateescape") for name in names.split(","))
+    values = (value for name, value in call.headers if name.lower() == b"connection")
+    return frozenset(name.strip().lower() for name in b",".join(values).split(b","))
 
 
 def models(services: Iterable[Service]) -> dict[str, Any]:
@@ -199,11 +198,22 @@ def models(services: Iterable[Service]) -> dict[str, Any]:
     return {"object": "list", "data": cards}
 
 
-def refuse(refusal: Refusal, request_id: str) -> web.Response:
-    """The OpenAI error reply."""
-    headers = {HEADER_REQUEST_ID: request_id}
+def refuse(call: Call, refusal: Refusal, request_id: str) -> None:
+    """Answer with the OpenAI error body."""
+    more = b""
     if refusal.retry_after is not None:
-        headers["Retry-After"] = str(refusal.retry_after)
-    if refusal.status == web.HTTPUnauthorized.status_code:
-        headers["WWW-Authenticate"] = "Bearer"
-    return web.json_response(refusal.body(), status=refusal.status, headers=headers)
+        more += b"Retry-After: %d\r\n" % refusal.retry_after
+    if refusal.status == HTTPStatus.UNAUTHORIZED:
+        more += b"WWW-Authenticate: Bearer\r\n"
+    respond(call, refusal.status, refusal.body(), request_id, more)
+
+
+def respond(call: Call, status: int, body: dict[str, Any], request_id: str, more: bytes = b"") -> None:
+    """Answer with an object of our own; `more` are header lines."""
+    date = formatdate(usegmt=True).encode()
+    head = b"Content-Type: application/json; charset=utf-8\r\nDate: %b\r\n%b%b" % (date, more, id_line(request_id))
+    call.respond(b"%d %b" % (status, HTTPStatus(status).phrase.encode()), head, json.dumps(body).encode())
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="surrogateescape")

@@ -1,83 +1,78 @@
-"""The serving port's connections, and how long a client may keep one without asking for anything.
+"""The serving port: takes connections, closes those that bring nothing, and lets all go at the end.
 
-aiohttp closes a connection that is idle between requests. What it lets stand for as long is one that never brings a
-whole head: that is closed sooner here, since it is either broken or an attempt to use up connections.
+A connection that brings no whole head for a while is closed, since it is either broken or an attempt to use up
+connections; so is one that asks for nothing for long.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from aiohttp import web
+from penstock_gateway.call import Call
+from penstock_gateway.line import Line
 
 _LOOKS: Final = 4  # within the time for a head
-_SERVING: Final = math.inf
+_LOOK_SECONDS: Final = 0.05
+_BACKLOG: Final = 4096
 
 
-class Line(web.RequestHandler):
-    """A client's connection.
-
-    Attributes:
-        waiting_since: when it was opened or the first bytes of a head came; None between requests, infinity while one
-            is served.
-    """
-
-    __slots__ = ("waiting_since",)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Connected."""
-        self.waiting_since: float | None = self._loop.time()
-        super().connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes of a request."""
-        if self.waiting_since is None:
-            self.waiting_since = self._loop.time()
-        super().data_received(data)
-
-
-class Listener(web.Server):
+class Listener:
     """Makes a `Line` of each connection.
 
     Args:
         handle: answers a request.
         head_seconds: longest time for a head to come.
         idle_seconds: longest time between requests.
+
+    Attributes:
+        handle: as given.
+        lines: connections that are open.
+        closing: connections are closed after the answer that they carry.
     """
 
-    def __init__(
-        self,
-        handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        *,
-        head_seconds: float,
-        idle_seconds: float,
-    ) -> None:
-        self._handle = handle
+    def __init__(self, handle: Callable[[Call], Awaitable[None]], *, head_seconds: float, idle_seconds: float) -> None:
+        self.handle = handle
         self._head_seconds = head_seconds
-        # A client that goes away cancels its handler, which closes the connection to the worker.
-        super().__init__(self._serve, handler_cancellation=True, access_log=None, keepalive_timeout=idle_seconds)
+        self._idle_seconds = idle_seconds
+        self.lines: set[Line] = set()
+        self.closing = False
+        self._loop = asyncio.get_running_loop()
+        self._server: asyncio.Server | None = None
 
-    def __call__(self) -> web.RequestHandler:
-        """The protocol of a new connection."""
-        return Line(self, loop=self._loop, **self._kwargs)
+    async def start(self, host: str, port: int) -> int:
+        """Listen; return the port.
+
+        Raises:
+            OSError: it cannot.
+        """
+        self._server = await self._loop.create_server(lambda: Line(self, self._loop), host, port, backlog=_BACKLOG)
+        return int(self._server.sockets[0].getsockname()[1])
 
     async def run(self) -> None:
-        """Close connections that bring no head, until cancelled."""
+        """Close connections that bring nothing, until cancelled."""
         while True:
-            await asyncio.sleep(self._head_seconds / _LOOKS)
-            oldest = self._loop.time() - self._head_seconds
-            for line in self.connections:
-                if isinstance(line, Line) and line.waiting_since is not None and line.waiting_since < oldest:
-                    line.force_close()
+            await asyncio.sleep(min(self._head_seconds, self._idle_seconds) / _LOOKS)
+            now = self._loop.time()
+            for line in list(self.lines):
+                line.look(head_before=now - self._head_seconds, idle_before=now - self._idle_seconds)
 
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        line = request.protocol
-        assert isinstance(line, Line)
-        line.waiting_since = _SERVING
-        try:
-            return await self._handle(request)
-        finally:
-            line.waiting_since = None
+    def drain(self) -> None:
+        """Let every connection go after the answer that it carries or waits for."""
+        self.closing = True
+        for line in self.lines:
+            line.last()
+
+    async def close(self, *, seconds: float) -> None:
+        """Listen no more, and end all connections, those that carry an answer after so many seconds."""
+        if self._server is not None:
+            self._server.close()
+        for line in list(self.lines):
+            line.leave()
+        end = self._loop.time() + seconds
+        while self.lines and self._loop.time() < end:  # noqa: ASYNC110 - at the end of the process
+            await asyncio.sleep(_LOOK_SECONDS)
+        for line in list(self.lines):
+            line.abort()
+        await asyncio.sleep(0)  # the loop tells them

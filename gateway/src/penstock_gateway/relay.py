@@ -14,14 +14,12 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
-
-from aiohttp import web
-from multidict import CIMultiDict
 
 from penstock_contract import names
 from penstock_gateway import errors
+from penstock_gateway.call import Call, id_line
 from penstock_gateway.errors import BrokenError, ClientGoneError, NotTakenError, Refusal
 from penstock_gateway.exchange import Attempt, Exchange
 from penstock_gateway.flow import Flow
@@ -32,19 +30,6 @@ from penstock_gateway.upstream import Upstream
 
 _MOST_BROKEN: Final = 3
 _WHOLE_BYTES: Final = 1 << 20
-_LAST_WRITE_SECONDS: Final = 5.0
-_NOT_PASSED_BACK: Final = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "transfer-encoding",
-        "te",
-        "trailer",
-        "upgrade",
-        "proxy-connection",
-        names.HEADER_REQUEST_ID,
-    }
-)
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +39,7 @@ class Relay:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
-    async def forward(self, exchange: Exchange, request: web.BaseRequest) -> web.StreamResponse:
+    async def forward(self, exchange: Exchange, call: Call) -> None:
         """Have the exchange answered.
 
         Raises:
@@ -70,26 +55,26 @@ class Relay:
                     raise errors.unreachable(exchange.attempts, pool.hold_seconds) from refusal
                 raise
             exchange.attempts += 1
-            attempt = Attempt(worker, work=exchange.ticket.work, prompt_work=exchange.prompt_work)
+            attempt = Attempt(worker, call.task, work=exchange.ticket.work, prompt_work=exchange.prompt_work)
             worker.attempts.add(attempt)
             exchange.service.stats.in_flight += 1
             try:
-                async with attempt.scope:
-                    return await self._attempt(exchange, attempt, request)
+                await self._attempt(exchange, attempt, call)
             except NotTakenError as error:
                 pool.rest(worker)
                 _log.info("event=not_taken worker=%s request_id=%s error=%s", worker.name, exchange.request_id, error)
-            except (BrokenError, TimeoutError) as error:
-                if attempt.slow_reader:
-                    raise ClientGoneError("it does not read") from error
+            except BrokenError as error:
                 _log.warning(
                     "event=broken worker=%s request_id=%s begun=%s error=%r",
-                    worker.name, exchange.request_id, exchange.response is not None, error,
+                    worker.name, exchange.request_id, exchange.begun, error,
                 )  # fmt: skip
-                if exchange.response is not None:
-                    return await _cut_off(exchange, exchange.response, request)
+                if exchange.begun:
+                    await _cut_off(exchange, call)
+                    return
                 broken += 1
                 pool.rest(worker)
+            else:
+                return
             finally:
                 worker.attempts.discard(attempt)
                 exchange.service.stats.in_flight -= 1
@@ -97,58 +82,55 @@ class Relay:
             if broken >= _MOST_BROKEN:
                 raise errors.broken(broken)
 
-    async def _attempt(self, exchange: Exchange, attempt: Attempt, request: web.BaseRequest) -> web.StreamResponse:
+    async def _attempt(self, exchange: Exchange, attempt: Attempt, call: Call) -> None:
         worker = attempt.worker
         exchange.sent_at = worker.heard_at = time.monotonic()
-        reply = await self._upstream.send(worker.host, names.HTTP_PORT, exchange.message(worker.host))
+        reply: Reply | None = None
         try:
+            reply = await self._upstream.send(worker.host, names.HTTP_PORT, exchange.message(worker.host))
             worker.heard_at = time.monotonic()
-            if reply.status == web.HTTPServiceUnavailable.status_code:
+            if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
                 raise NotTakenError("the worker answered 503")
             worker.rests = 0
-            return await _answer(exchange, attempt, reply, request)
+            await _answer(exchange, attempt, reply, call)
+        except asyncio.CancelledError as error:
+            if not attempt.cancelled():
+                raise
+            if attempt.slow_reader:
+                raise ClientGoneError("it does not read") from error
+            raise BrokenError("the worker is gone or silent") from error
         finally:
-            reply.close()  # if it has not come to its end, the worker stops working on it
+            if reply is not None:
+                reply.close()  # if it has not come to its end, the worker stops working on it
 
 
-async def _answer(exchange: Exchange, attempt: Attempt, reply: Reply, request: web.BaseRequest) -> web.StreamResponse:
-    exchange.report(reply.headers)
-    headers = _headers_back(reply.headers, exchange.request_id)
+async def _answer(exchange: Exchange, attempt: Attempt, reply: Reply, call: Call) -> None:
+    exchange.report(reply.top.fields)
+    head = reply.top.lines + id_line(exchange.request_id)
     if reply.length is not None and reply.length <= _WHOLE_BYTES:
         body = await reply.read()
         _settle(exchange, reply.status, completion_tokens(body))
-        return web.Response(status=reply.status, headers=headers, body=body)
+        call.respond(reply.top.reason, head, body)
+        return
     first = await reply.piece()
     exchange.body = b""
-    response = exchange.response = web.StreamResponse(status=reply.status, headers=headers)
-    if exchange.closing:
-        response.force_close()
-    if reply.headers.get("Content-Type", "").startswith("text/event-stream"):
+    exchange.begun = True
+    if reply.top.fields.get(b"content-type", b"").startswith(b"text/event-stream"):
         exchange.meter = Meter()
-    try:
-        await Flow(exchange, attempt, reply, request).run(response, first)
-    except OSError as error:
-        raise ClientGoneError(repr(error)) from error
+    await Flow(exchange, attempt, reply, call).run(head, first)
     meter = exchange.meter
     _settle(exchange, reply.status, None if meter is None else meter.finish(exact=exchange.exact))
     if meter is not None and meter.failed:
         exchange.finish(End.FAILED, errors.STREAM_BROKEN)
-    return response
 
 
-async def _cut_off(exchange: Exchange, response: web.StreamResponse, request: web.BaseRequest) -> web.StreamResponse:
+async def _cut_off(exchange: Exchange, call: Call) -> None:
     """End an answer that cannot be finished so that nobody takes it for whole: an error event, no last chunk."""
     refusal = errors.stream_ended() if exchange.service.pool.closed is errors.shut_down else errors.stream_broken()
     exchange.finish(End.FAILED, refusal.reason)
-    try:
-        if exchange.meter is not None and exchange.meter.at_line_start:
-            async with asyncio.timeout(_LAST_WRITE_SECONDS):
-                await response.write(b"\ndata: " + json.dumps(refusal.body()).encode() + b"\n\n")
-    except (OSError, TimeoutError):
-        pass
-    if request.transport is not None:
-        request.transport.close()  # after what is buffered
-    return response
+    if exchange.meter is not None and exchange.meter.at_line_start:
+        call.write(b"\ndata: " + json.dumps(refusal.body()).encode() + b"\n\n")
+    call.cut()
 
 
 def _settle(exchange: Exchange, status: int, tokens: int | None) -> None:
@@ -156,13 +138,7 @@ def _settle(exchange: Exchange, status: int, tokens: int | None) -> None:
     if status < 400:
         exchange.count(tokens)
         exchange.finish(End.ANSWERED)
-    elif status >= 500 or status == web.HTTPTooManyRequests.status_code:
+    elif status >= 500 or status == HTTPStatus.TOO_MANY_REQUESTS:
         exchange.finish(End.FAILED, errors.UPSTREAM_ERROR)
     else:
         exchange.finish(End.EXCUSED)
-
-
-def _headers_back(found: Mapping[str, str], request_id: str) -> CIMultiDict[str]:
-    headers = CIMultiDict((name, value) for name, value in found.items() if name.lower() not in _NOT_PASSED_BACK)
-    headers[names.HEADER_REQUEST_ID] = request_id
-    return headers

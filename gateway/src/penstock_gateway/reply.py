@@ -12,9 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from multidict import CIMultiDict
-
 from penstock_gateway.errors import BrokenError, NotTakenError
+from penstock_gateway.head import NO_HEAD, Head, read_head
 
 _MOST_HEAD_BYTES: Final = 1 << 16
 _MOST_LINE_BYTES: Final = 1 << 10
@@ -43,18 +42,19 @@ class Reply:
 
     Attributes:
         status: HTTP status; 0 before the head has come.
-        headers: of the answer.
+        top: the head, once it has come.
         begun: a byte has come.
         ended: all of it has come.
     """
 
     __slots__ = (
-        "_buffer", "_buffered", "_chunked", "_connection", "_error", "_keep", "_left", "_pieces", "_sink",
-        "_tail", "_trailers", "_until_close", "_waiter", "begun", "ended", "headers", "status",
+        "_buffer", "_buffered", "_chunked", "_connection", "_error", "_keep", "_left", "_loop", "_pieces", "_sink",
+        "_tail", "_trailers", "_until_close", "_waiter", "begun", "ended", "status", "top",
     )  # fmt: skip
 
-    def __init__(self, connection: Carrier) -> None:
+    def __init__(self, connection: Carrier, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._connection = connection
+        self._loop = loop
         self._buffer = b""  # of what is not complete: the head, or a chunk's size
         self._pieces: deque[bytes] = deque()
         self._buffered = 0
@@ -68,15 +68,16 @@ class Reply:
         self._tail = 0  # bytes of the line end after a chunk
         self._trailers = False  # the last chunk has come
         self.status = 0
-        self.headers: CIMultiDict[str] = CIMultiDict()
+        self.top = NO_HEAD
         self.begun = False
         self.ended = False
 
     @property
     def length(self) -> int | None:
         """Bytes of the body, if the head tells."""
-        value = None if self._chunked else self.headers.get("Content-Length")
-        return None if value is None else int(value)
+        if self.status in _NO_BODY:
+            return 0
+        return None if self._chunked else self.top.length
 
     @property
     def reusable(self) -> bool:
@@ -203,32 +204,26 @@ class Reply:
                     raise ValueError("the head of the answer is too long")
                 self._buffer = data
                 return b""
-            first, *lines = data[:end].split(b"\r\n")
+            head = read_head(data[:end])
             data = data[end + 4 :]
-            status = int(first[9:12])
-            if not first.startswith(b"HTTP/1.") or status < 100:
-                raise ValueError(f"not an answer of HTTP/1.1: {first[:40]!r}")
-            if status >= 200:
+            if head.status >= 200:
                 break
         self._buffer = b""
-        self._set_head(status, lines, first)
+        self._set_head(head)
         self.wake()
         return data
 
-    def _set_head(self, status: int, lines: list[bytes], first: bytes) -> None:
-        headers = self.headers
-        for line in lines:
-            name, _, value = line.partition(b":")
-            headers.add(name.decode("latin-1"), value.strip().decode("utf-8", "surrogateescape"))
-        self._keep = first.startswith(b"HTTP/1.1") and "close" not in headers.get("Connection", "").lower()
-        self._chunked = headers.get("Transfer-Encoding", "").lower() == "chunked"
+    def _set_head(self, head: Head) -> None:
+        self._keep = head.keep
+        self._chunked = head.chunked
         if not self._chunked:
-            length = headers.get("Content-Length")
-            self._until_close = length is None and status not in _NO_BODY
-            self._left = 0 if length is None or status in _NO_BODY else int(length)
+            bodiless = head.status in _NO_BODY
+            self._until_close = head.length is None and not bodiless
+            self._left = 0 if bodiless else head.length or 0
             self._keep = self._keep and not self._until_close
             self.ended = not self._left and not self._until_close
-        self.status = status
+        self.top = head
+        self.status = head.status
 
     def _count(self, data: bytes) -> bytes:
         """Take so much as belongs to a body of known length."""
@@ -286,7 +281,7 @@ class Reply:
     async def _wait(self) -> None:
         if self._error is not None:
             raise self._error
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = (self._loop or asyncio.get_running_loop()).create_future()
         try:
             await self._waiter
         finally:

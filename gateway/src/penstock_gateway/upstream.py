@@ -36,6 +36,7 @@ class Connection(asyncio.Protocol):
         self._reply: Reply | None = None
         self._paused = False
         self._poll = select.poll()
+        self._loop = asyncio.get_running_loop()  # each look for it is a system call
         self._descriptor = -1
         self._size = 0  # of the request
         self._unread = False  # it came to a closed connection
@@ -79,7 +80,7 @@ class Connection(asyncio.Protocol):
     def ask(self, message: bytes) -> Reply:
         """Send a request."""
         assert self._transport is not None
-        self._reply = Reply(self)
+        self._reply = Reply(self, self._loop)
         self._size = len(message)
         self._transport.write(message)
         return self._reply

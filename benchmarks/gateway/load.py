@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from .clock import beats
+
 _SENT: Final = re.compile(rb'"sent":(\d{19})')
 _BODY: Final = json.dumps({"model": "stub", "prompt": list(range(100, 228)), "max_tokens": 64}).encode()
 _STREAM_BODY: Final = _BODY[:-1] + b', "stream": true}'
 _END: Final = b"0\r\n\r\n"
-# uvloop's timers are whole milliseconds. Less is none: the load would spin, take a core from the stub behind the proxy,
-# and drive everything else on the machine to the core of the proxy.
-_TICK_SECONDS: Final = 0.001
+_TICK_MICROSECONDS: Final = 200
 
 
 def request(path: str, *, chunks: int = 0, interval: float = 0.0) -> bytes:
@@ -118,22 +118,25 @@ async def opened(host: str, port: int, path: str, *, rate: float, seconds: float
             latencies.append((time.monotonic_ns() - connection.started) / 1e9)
             idle.append(connection)
 
-    made = await connect(host, port, max(32, int(rate / 50)), on_data)
+    made = await connect(host, port, max(64, int(rate / 50)), on_data)
     idle.extend(made)
+    total, sent = int(rate * seconds), 0
+    over = asyncio.Event()
     start = time.monotonic_ns()
-    sent = 0
-    while (now := time.monotonic_ns()) - start < seconds * 1e9:
-        due = int((now - start) / 1e9 * rate)
-        while sent < due:
-            if not idle:
-                more = await connect(host, port, 8, on_data)
-                made += more
-                idle.extend(more)
+
+    def on_beat() -> None:
+        nonlocal sent
+        due = min(total, int((time.monotonic_ns() - start) / 1e9 * rate))
+        while sent < due and idle:  # who finds no connection waits for one, and that counts
             connection = idle.popleft()
             connection.started = start + int(sent / rate * 1e9)
             connection.ask(message)
             sent += 1
-        await asyncio.sleep(_TICK_SECONDS)
+        if sent == total:
+            over.set()
+
+    with beats(_TICK_MICROSECONDS, on_beat):
+        await asyncio.wait_for(over.wait(), seconds + 30)
     deadline = time.monotonic() + 10
     while len(latencies) < sent and time.monotonic() < deadline:  # noqa: ASYNC110 - answers come by callback
         await asyncio.sleep(0.01)

@@ -190,6 +190,86 @@ async def test_connections_are_kept_as_the_client_says(first, connection):
         assert (b"Content-Length: 7" in head, rest) == (True, b""), "the length of a body that is not sent"
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 20", b"Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("pieces", [1, 7, 1000])
+async def test_the_body_of_a_request_that_would_speak_another_protocol_is_no_request(framing, pieces):
+    body = b"GET /ok HTTP/1.1\r\n\r\n"
+    sent = b"POST / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+    sent += framing + b"\r\n\r\n" + (b"14\r\n%b\r\n0\r\n\r\n" % body if b"chunked" in framing else body)
+    sent += b"POST /empty HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n"
+    sent += b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
+    step = -(-len(sent) // pieces)
+    async with listening() as (_listener, connect):
+        reader, writer = await connect()
+        for start in range(0, len(sent), step):
+            writer.write(sent[start : start + step])
+            await asyncio.sleep(0)
+        assert [(await answer(reader))[1] for _ in range(3)] == [b"POST / " + body, b"POST /empty ", b"GET /last "]
+        assert await reader.read() == b""
+
+
+async def test_a_body_that_nobody_read_stops_nothing():
+    async def ignore(call: Call) -> None:
+        await until(lambda: call.ended)
+        call.respond(OK, b"", b"ok")
+
+    async with listening(ignore) as (listener, connect):
+        reader, writer = await connect()
+        for _ in range(5):
+            writer.write(b"POST / HTTP/1.1\r\nContent-Length: 131500\r\n\r\n" + b"x" * 131_500)
+            await answer(reader)
+        writer.close()
+        await until(lambda: not listener.lines)
+
+
+async def test_a_head_or_trailers_without_an_end_are_refused():
+    async with listening() as (_listener, connect):
+        reader, writer = await connect()
+        writer.write(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX: ")
+        for _ in range(40):
+            writer.write(b"x" * 8192)
+            await asyncio.sleep(0.001)
+        assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_client_that_only_ends_its_own_side_is_let_go_in_time():
+    """Some bytes wait for it that it never takes; nobody is told that the connection is over."""
+    go = asyncio.Event()
+
+    async def stream(call: Call) -> None:
+        call.begin(OK, b"", b"x" * (6 << 20), length=None)
+        await go.wait()
+        call.finish()
+
+    async with listening(stream, head_seconds=0.3) as (listener, connect):
+        _reader, writer = await connect()
+        writer.transport.pause_reading()
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        await until(lambda: any(line.choked for line in listener.lines))
+        writer.write_eof()
+        await until(lambda: not any(line.open for line in listener.lines))
+        go.set()
+        await until(lambda: not listener.lines)
+
+
+async def test_a_client_that_reads_slowly_gets_all_of_its_answer():
+    size = 24 << 20
+
+    async def large(call: Call) -> None:
+        call.keep = False
+        call.respond(OK, b"", b"x" * size)
+
+    async with listening(large, head_seconds=0.2) as (_listener, connect):
+        reader, writer = await connect()
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        got = 0
+        while got < size:  # for longer than there is for a head, and some of it in each
+            got += len(await reader.readexactly(min(size - got, 1 << 20)))
+            await asyncio.sleep(0.03)
+        assert await reader.read() == b""
+
+
 async def test_streams_are_framed_for_those_who_understand_it():
     async def stream(call: Call) -> None:
         call.begin(OK, b"X: y\r\n", b"one", length=None)

@@ -124,6 +124,8 @@ def test_repeated_headers_and_odd_bytes_are_kept():
         HEAD + b"Content-Length: +1\r\n\r\nx",
         HEAD + b"X: one\nContent-Length: 0\r\n\r\n",
         HEAD + b"X: one\r two\r\nContent-Length: 0\r\n\r\n",
+        HEAD + b"no colon\r\nContent-Length: 0\r\n\r\n",
+        HEAD + b"Content-Length : 0\r\n\r\n",
         HEAD + b"X: one\r\n folded\r\nContent-Length: 0\r\n\r\n",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n-5\r\n",

@@ -8,6 +8,9 @@ they are.
 from __future__ import annotations
 
 import asyncio
+import time
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Final, Protocol
 
 from penstock_contract.names import HEADER_REQUEST_ID
@@ -236,6 +239,16 @@ class Call:
         if not self.keep:
             return b"Connection: close\r\n"
         return b"" if self.chunks else b"Connection: keep-alive\r\n"
+
+
+def date_line() -> bytes:
+    """The header line that says when."""
+    return _date(int(time.monotonic()))
+
+
+@lru_cache(maxsize=1)
+def _date(_second: int) -> bytes:
+    return f"Date: {formatdate(usegmt=True)}\r\n".encode()
 
 
 def id_line(request_id: str) -> bytes:

@@ -12,14 +12,13 @@ import logging
 import random
 import time
 from collections.abc import Iterable
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Final
 
 from penstock_contract.names import HEADER_REQUEST_ID
 from penstock_gateway import errors, inquiry
 from penstock_gateway.bodies import Bodies
-from penstock_gateway.call import Call, id_line
+from penstock_gateway.call import Call, date_line, id_line
 from penstock_gateway.directory import Directory, Service
 from penstock_gateway.errors import ClientGoneError, Refusal
 from penstock_gateway.exchange import Exchange
@@ -210,8 +209,7 @@ def refuse(call: Call, refusal: Refusal, request_id: str) -> None:
 
 def respond(call: Call, status: int, body: dict[str, Any], request_id: str, more: bytes = b"") -> None:
     """Answer with an object of our own; `more` are header lines."""
-    date = formatdate(usegmt=True).encode()
-    head = b"Content-Type: application/json; charset=utf-8\r\nDate: %b\r\n%b%b" % (date, more, id_line(request_id))
+    head = b"Content-Type: application/json; charset=utf-8\r\n" + date_line() + more + id_line(request_id)
     call.respond(b"%d %b" % (status, HTTPStatus(status).phrase.encode()), head, json.dumps(body).encode())
 
 

@@ -59,7 +59,9 @@ def read_head(data: bytes) -> Head:
     fields: dict[bytes, bytes] = {}
     passed: list[bytes] = []
     for line in lines:
-        name, _, value = line.partition(b":")
+        name, colon, value = line.partition(b":")
+        if not colon or not name or name != name.strip():
+            raise ValueError(f"not a field: {line[:40]!r}")
         name = name.lower()
         fields.setdefault(name, value.strip())
         if name not in _NOT_PASSED_BACK:

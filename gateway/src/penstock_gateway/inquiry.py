@@ -80,12 +80,11 @@ def read(body: bytes) -> Inquiry:
     if choices > _MOST_CHOICES:
         raise too_many_choices(_MOST_CHOICES)
     model = _value(fields.model)
-    limits = (_positive(_value(raw)) for raw in (fields.max_completion_tokens, fields.max_tokens))
     return Inquiry(
         model=model if isinstance(model, str) else None,
         stream=_value(fields.stream) is True,
         prompt_tokens=tokens,
-        max_tokens=next(filter(None, limits), None),
+        max_tokens=_positive(_value(fields.max_completion_tokens)) or _positive(_value(fields.max_tokens)),
         choices=choices,
         prefixes=known,
     )

@@ -1,9 +1,8 @@
-"""A client's connection: which of its bytes are a request, and which request is next.
+"""A client's connection: which request is next, and how the connection ends.
 
-llhttp (by httptools) tells where requests begin and end; each becomes a `Call` that a task of its own answers, one
-after the other. A client that goes away cancels the task, which closes the connection to the worker. A request that
-is answered before its body has come is the last one: the rest of the body is read and let go for a while, since the
-answer might be lost if the connection were closed under it.
+Each request is answered by a task of its own, one after the other. A client that goes away cancels the task, which
+closes the connection to the worker. A request that is answered before its body has come is the last one: the rest of
+the body is read and let go for a while, since the answer might be lost if the connection were closed under it.
 
 aiohttp's server does this too, for a quarter of what a request costs altogether (`docs/evidence/gateway.md`).
 """
@@ -17,14 +16,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, cast
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-
-from penstock_gateway import errors
 from penstock_gateway.call import Call
-from penstock_gateway.errors import Refusal
+from penstock_gateway.incoming import Requests
 
 _SERVING: Final = math.inf
-_MOST_HEAD_BYTES: Final = 1 << 16
 _MOST_NEXT: Final = 16  # requests of one connection that wait for the one before
 _REST_SECONDS: Final = 10.0  # for the rest of a body whose request is answered already
 
@@ -54,23 +49,21 @@ class Line(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_call", "_deaf", "_drained", "_head_bytes", "_loop", "_next", "_parser", "_paused", "_port", "_rest",
-        "_serving", "_transport", "choked", "idle_since", "waiting_since",
+        "_drained", "_loop", "_next", "_paused", "_port", "_requests", "_rest", "_serving", "_transport", "_unsent",
+        "choked", "idle_since", "waiting_since",
     )  # fmt: skip
 
     def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
         self._port = port
         self._loop = loop
-        self._parser = HttpRequestParser(self)
+        self._requests = Requests(self, loop, self._take)
         self._transport: asyncio.Transport | None = None
-        self._call: Call | None = None  # that is coming in
-        self._head_bytes = 0
         self._serving: Call | None = None
         self._next: deque[Call] = deque()
         self._rest: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
-        self._deaf = False  # what still comes is not looked at
+        self._unsent = 0  # bytes that waited for the client when it was last due
         self.choked = False
         self.waiting_since: float | None = loop.time()
         self.idle_since = 0.0
@@ -92,23 +85,27 @@ class Line(asyncio.Protocol):
         self._transport = None
         self._port.lines.discard(self)
         self._next.clear()
-        self._deaf = True
-        del self._parser  # which knows this line: neither would go before the garbage collector comes
+        self._requests.forget()
         if self._rest is not None:
             self._rest.cancel()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
-        if self._serving is not None and self._serving.task is not None:
-            self._serving.task.cancel()
+        call, self._serving = self._serving, None
+        if call is not None and call.task is not None:
+            call.task.cancel()
+            call.task = None
+
+    def eof_received(self) -> None:
+        """The client sends nothing more; that is how most of them leave."""
+        self.close()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
-        if self._deaf:
-            return
         if self.waiting_since is None:
             self.waiting_since = self._loop.time()
-        while data:
-            data = self._parse(data)
+        self._requests.feed(data)
+        if self._rest is not None and self._serving is not None and self._serving.ended:
+            self.close()
 
     def pause_writing(self) -> None:
         """The client does not keep up."""
@@ -120,20 +117,25 @@ class Line(asyncio.Protocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
-    def look(self, *, head_before: float, idle_before: float) -> None:
-        """Close it if it was opened or began a head before a time, or is idle since before one."""
+    def look(self, now: float, *, head_before: float, idle_before: float) -> None:
+        """Close it if it was opened, began a head or was to close before a time, or is idle since before one."""
         if self.waiting_since is None:
             if self.idle_since < idle_before:
                 self.close()
-        elif self.waiting_since < head_before:
-            if self.open:
-                self.close()
-            else:
-                self.abort()  # what is buffered is taken by nobody
+            return
+        if self.waiting_since >= head_before:
+            return
+        unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        if unsent and (not self._unsent or unsent < self._unsent):
+            self._unsent, self.waiting_since = unsent, now  # it is being read, however slowly
+        elif self.open:
+            self.close()
+        else:
+            self.abort()
 
     def last(self) -> None:
         """The answers that have not begun are the last of this connection."""
-        for call in (self._call, self._serving, *self._next):
+        for call in (self._requests.coming, self._serving, *self._next):
             if call is not None and not call.begun:
                 call.keep = False
 
@@ -172,7 +174,7 @@ class Line(asyncio.Protocol):
 
     def close(self) -> None:
         """End it after what is buffered, for which there is as long as for a head."""
-        self._deaf = True
+        self._requests.deaf = True
         self.waiting_since = self._loop.time()
         if self._transport is not None:
             self._transport.close()
@@ -182,76 +184,10 @@ class Line(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # What the parser tells
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._call = Call(self, self._loop)
-        self._head_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        """Its target, or more of it."""
-        assert self._call is not None
-        self._call.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which nobody needs."""
-        assert self._call is not None
-        if not self._call.method:
-            self._call.headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """The head has come."""
-        call = self._call
-        assert call is not None
-        call.method = self._parser.get_method().decode()
-        call.chunks = self._parser.get_http_version() == "1.1"
-        call.keep = self._parser.should_keep_alive() and not self._port.closing
-        self._take(call)
-
-    def on_body(self, body: bytes) -> None:
-        """Some of its body."""
-        assert self._call is not None
-        self._call.feed(body)
-
-    def on_message_complete(self) -> None:
-        """All of it has come."""
-        call, self._call = self._call, None
-        assert call is not None
-        call.end()
-        if self._rest is not None:
-            self.close()
-
-    def _parse(self, data: bytes) -> bytes:
-        """Have it parsed; what is left of it."""
-        if self._call is not None and not self._call.method:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MOST_HEAD_BYTES:
-                self._misunderstood(errors.head_too_large(_MOST_HEAD_BYTES))
-                return b""
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:  # to a protocol that is not spoken here: the request counts as it is
-            self._parser = HttpRequestParser(self)
-            return data[upgrade.args[0] :]
-        except HttpParserError as error:
-            self._misunderstood(errors.not_http(str(error)))
-        return b""
-
-    def _misunderstood(self, error: Refusal) -> None:
-        """Nothing more can be understood on this connection; who asked is told."""
-        self._deaf = True
-        call = self._call
-        if call is not None and call.method:
-            call.fail(error)
-            return
-        call = Call(self, self._loop)
-        call.error = error
-        self._take(call)
-
     # One request after the other
 
     def _take(self, call: Call) -> None:
+        call.keep = call.keep and not self._port.closing
         if self._serving is None:
             self._serve(call)
             return
@@ -279,19 +215,21 @@ class Line(asyncio.Protocol):
         if not call.answered:
             self.close()
         if not self.open:
+            self.waiting_since = self._loop.time()  # to be gone
             return
         if not call.ended:
             # Closed now, the answer might be lost with the bytes that nobody read.
             call.spoil()
             self._rest = self._loop.call_later(_REST_SECONDS, self.close)
-            if self._deaf and self._transport is not None:
+            if self._requests.deaf and self._transport is not None:
                 self._transport.write_eof()
             return
         self._serving = None
         self.idle_since = self._loop.time()
-        self.waiting_since = None if self._call is None else self.idle_since
+        self.waiting_since = None if self._requests.coming is None else self.idle_since
         if not call.keep:
             self.close()
-        elif self._next:
+            return
+        if self._next:
             self._serve(self._next.popleft())
-            self.resume()
+        self.resume()  # nobody may have read the last body

@@ -56,10 +56,10 @@ class Listener:
             await asyncio.sleep(min(self._head_seconds, self._idle_seconds) / _LOOKS)
             now = self._loop.time()
             for line in list(self.lines):
-                line.look(head_before=now - self._head_seconds, idle_before=now - self._idle_seconds)
+                line.look(now, head_before=now - self._head_seconds, idle_before=now - self._idle_seconds)
 
     def drain(self) -> None:
-        """Let every connection go after the answer that it carries or waits for."""
+        """Let every connection go after the answer that it carries, or the next."""
         self.closing = True
         for line in self.lines:
             line.last()

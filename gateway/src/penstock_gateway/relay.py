@@ -19,7 +19,7 @@ from typing import Final
 
 from penstock_contract import names
 from penstock_gateway import errors
-from penstock_gateway.call import Call, id_line
+from penstock_gateway.call import Call, date_line, id_line
 from penstock_gateway.errors import BrokenError, ClientGoneError, NotTakenError, Refusal
 from penstock_gateway.exchange import Attempt, Exchange
 from penstock_gateway.flow import Flow
@@ -107,6 +107,8 @@ class Relay:
 async def _answer(exchange: Exchange, attempt: Attempt, reply: Reply, call: Call) -> None:
     exchange.report(reply.top.fields)
     head = reply.top.lines + id_line(exchange.request_id)
+    if b"date" not in reply.top.fields:
+        head += date_line()
     if reply.length is not None and reply.length <= _WHOLE_BYTES:
         body = await reply.read()
         _settle(exchange, reply.status, completion_tokens(body))

@@ -208,6 +208,19 @@ def test_limits_bind_and_say_so(policy: Policy, seen: dict[str, float], replicas
     assert (decision.replicas, decision.limited_by) == (replicas, limit)
 
 
+@pytest.mark.parametrize(
+    ("load", "ready", "replicas", "limit"),
+    [(25, 2, 3, LimitedBy.QUOTA), (25, 3, 3, LimitedBy.NONE), (5, 2, 1, LimitedBy.NONE)],
+    ids=["one of them finds no node", "a surge pod of a rollout finds none", "not needed"],
+)
+def test_a_count_the_load_needs_is_limited_while_a_pod_of_it_finds_no_node(
+    load: float, ready: int, replicas: int, limit: LimitedBy
+) -> None:
+    seen = observation(replicas=3, ready=ready, arrivals=load, running=load, unschedulable=1)
+    decision, _ = decide(POLICY, seen, warm(arrivals=load, running=load), NOW)
+    assert (decision.replicas, decision.limited_by) == (replicas, limit)
+
+
 def test_a_rollout_keeps_the_count() -> None:
     decision, _, _ = run(observation(replicas=4, rolling_out=True), ticks=40)
     assert (decision.replicas, decision.reason) == (4, Reason.ROLLOUT)

@@ -198,7 +198,7 @@ def _safely(
         decision = _held(decision, current, obstacle[1], reason=obstacle[0], limit=limit)
     elif wish.pause:
         decision = _held(decision, current, wish.pause, reason=Reason.STABILIZING, limit=LimitedBy.NONE)
-    elif wish.replicas > current and seen.unschedulable:
+    elif seen.unschedulable and (wish.replicas > current or wish.replicas == current > seen.ready):
         text = f"{seen.unschedulable} pods find no node with room"
         decision = _held(decision, current, text, reason=wish.reason, limit=LimitedBy.QUOTA)
     stable, history = safety.stabilise(

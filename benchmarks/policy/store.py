@@ -41,7 +41,8 @@ class Store:
         self._path = path
         self._known: dict[Key, dict[str, Any]] = {}
         if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")  # another process may be at the last line
+            for line in whole.splitlines():
                 about, figures = json.loads(line)
                 self._known[Key(**about)] = figures
 

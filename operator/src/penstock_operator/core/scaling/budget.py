@@ -4,7 +4,8 @@ Two margins move. `sigmas` widens the forecast: it answers for requests that mis
 the load needed. `tail` says how much longer the slowest requests take than the mean one, and so how full a replica may
 be: it answers for those that missed while there was room. Each rises with its misses, both fall with every request that
 was in time, so that in the long run the share of misses comes to what is meant to be used of the budget, and nothing is
-kept for more.
+kept for more. Misses come in crowds, when most is asked for, and the loop counts seconds; so requests are counted too:
+while more of the budget is used than is meant to be, less of it is aimed at, down to half.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ _TAIL_GAIN = 0.02
 _WORST_SHARE = 0.2  # a collapse says no more than this about the margins: the backlog sees to it
 _LEAST_SERVED = 0.1
 _FIRST_TOKEN = ("TTFT", "Any")  # objectives that a prompt can miss by its own length
-_SPENT = 0.75  # share of the budget that is meant to be used
+_SPENT = 0.75  # share of the budget that is meant to be used, and
+_SAVING = 0.375  # after more of it was
+_HALF_LIFE_SECONDS = 3600.0  # of the account
+_UNKNOWN_SECONDS = 600.0  # in which it begins to count
+_LEAST_BUDGET = 1e-9  # requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,25 @@ class Margins:
     Attributes:
         sigmas: standard deviations of the forecast's error that are prepared for.
         tail: time per token of the slowest requests over the mean step.
+        seconds: that the account is of, decayed like its counts.
+        judged: requests.
+        missed: those of them that replicas could have served in time.
     """
 
     sigmas: float = 0.0
     tail: float = TAIL
+    seconds: float = 0.0
+    judged: float = 0.0
+    missed: float = 0.0
+
+    def aim(self, allowed: float) -> float:
+        """Share of requests that is meant to miss now, for a budget of so many."""
+        budget = allowed * self.judged
+        if budget < _LEAST_BUDGET:
+            return allowed * _SPENT
+        known = self.seconds / (self.seconds + _UNKNOWN_SECONDS)
+        overspent = known * (self.missed / budget - _SPENT)
+        return allowed * _inside(_SPENT - overspent, (_SAVING, _SPENT))
 
 
 def begin(allowed: float | None) -> Margins:
@@ -86,17 +106,27 @@ def adjust(
     judged = [one for one in seen if one.met + one.missed > 0]
     if not judged or elapsed_seconds <= 0:
         return margins
-    error = max(_excess(one, unavoidable) for one in judged)
+    shares = [(_share(one, unavoidable), one) for one in judged]
+    error, share, worst = max(
+        ((min(share, _WORST_SHARE) - margins.aim(one.allowed), share, one) for share, one in shares),
+        key=lambda found: found[0],
+    )
+    requests, decay = (worst.met + worst.missed) * elapsed_seconds, 0.5 ** (elapsed_seconds / _HALF_LIFE_SECONDS)
     sigmas = margins.sigmas + (_SIGMAS_GAIN * error * elapsed_seconds if short or error < 0 else 0.0)
     tail = margins.tail * (1.0 + (0.0 if short and error > 0 else _TAIL_GAIN * error * elapsed_seconds))
-    return Margins(sigmas=_inside(sigmas, _SIGMAS_BOUNDS), tail=_inside(tail, _TAIL_BOUNDS))
+    return Margins(
+        sigmas=_inside(sigmas, _SIGMAS_BOUNDS),
+        tail=_inside(tail, _TAIL_BOUNDS),
+        seconds=margins.seconds * decay + elapsed_seconds,
+        judged=margins.judged * decay + requests,
+        missed=margins.missed * decay + requests * share,
+    )
 
 
-def _excess(one: Missed, unavoidable: float) -> float:
-    """Share of misses beyond what is meant to be used, of those that replicas could have served in time."""
+def _share(one: Missed, unavoidable: float) -> float:
+    """Share of misses among those that replicas could have served in time."""
     lost = unavoidable if one.metric in _FIRST_TOKEN else 0.0
-    share = max(0.0, one.share - lost) / max(1.0 - lost, _LEAST_SERVED)
-    return min(share, _WORST_SHARE) - one.allowed * _SPENT
+    return max(0.0, one.share - lost) / max(1.0 - lost, _LEAST_SERVED)
 
 
 def _inside(value: float, bounds: tuple[float, float]) -> float:

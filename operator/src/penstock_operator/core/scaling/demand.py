@@ -2,7 +2,8 @@
 
 Both factors come from cumulative counters. The request rate is smoothed against Poisson noise but follows a level shift
 at once: a rate further than three standard deviations from the smoothed one replaces it. Tokens per request is a ratio
-of decayed sums, corrected for requests that are still running: on average half of their output is counted already.
+of decayed sums, corrected for requests that are still running: on average half of their output is counted already. What
+the last half minute says replaces it where answers are longer by more than chance.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Observatio
 SMOOTHING_SECONDS = 45.0
 SHIFT_SIGMAS = 3.0
 LENGTH_HALF_LIFE_SECONDS = 120.0
+_RECENT_HALF_LIFE_SECONDS = 20.0
 PREFIX_HALF_LIFE_SECONDS = 900.0
 _LEAST_REQUESTS = 1.0
+_LEAST_RECENT = 8.0  # requests, for a shift of their length
+_LENGTH_SPREAD = 1.0  # standard deviation over the mean
 _LEAST_SHARE = 1e-4
 _LEAST_LENGTHS = 50.0  # prompts, for their spread
 
@@ -45,19 +49,38 @@ def update_output(output: OutputLength, seen: Observation, *, now: float) -> Out
     if not (seen.generated_tokens.fresh and seen.finished.fresh and seen.running.fresh):
         return output
     if output.at is None:
-        return OutputLength(running=seen.running.value, at=now)
+        return OutputLength(running=seen.running.value, at=now, recent=(0.0, 0.0, seen.running.value))
     elapsed = max(0.0, now - output.at)
     if elapsed > LONGEST_GAP_SECONDS:
         # One window's rates say nothing of an hour without signals, and would outweigh all that is known.
-        return replace(output, running=seen.running.value, at=now)
+        return replace(output, running=seen.running.value, at=now, recent=(0.0, 0.0, seen.running.value))
     served = seen.finished.value > 0 and seen.arrivals.value > 0  # while nobody asks, nothing is learned or forgotten
-    decay = 0.5 ** (elapsed / LENGTH_HALF_LIFE_SECONDS) if served else 1.0
-    return OutputLength(
-        tokens=output.tokens * decay + seen.generated_tokens.value * elapsed,
-        requests=output.requests * decay + seen.finished.value * elapsed,
-        running=output.running * decay + seen.running.value * (1.0 - decay),
-        at=now,
-    )
+
+    def folded(sums: tuple[float, float, float], half_life: float) -> tuple[float, float, float]:
+        decay = 0.5 ** (elapsed / half_life) if served else 1.0
+        return (
+            sums[0] * decay + seen.generated_tokens.value * elapsed,
+            sums[1] * decay + seen.finished.value * elapsed,
+            sums[2] * decay + seen.running.value * (1.0 - decay),
+        )
+
+    tokens, requests, running = folded((output.tokens, output.requests, output.running), LENGTH_HALF_LIFE_SECONDS)
+    recent = folded(output.recent, _RECENT_HALF_LIFE_SECONDS)
+    return _shifted(OutputLength(tokens, requests, running, now, recent), running=seen.running.value)
+
+
+def _shifted(output: OutputLength, *, running: float) -> OutputLength:
+    """The estimate, begun anew from the last half minute where answers have become longer.
+
+    Only longer: of requests that come all at once few tokens are counted yet, so they look shorter than they are.
+    """
+    tokens, finished, ran = output.recent
+    requests, before = finished + (running - ran) / 2, tokens_per_request(output, running=running)
+    if before is None or requests < _LEAST_RECENT:
+        return output
+    if tokens / requests <= before * (1.0 + SHIFT_SIGMAS * _LENGTH_SPREAD / math.sqrt(requests)):
+        return output
+    return replace(output, tokens=tokens, requests=finished, running=ran)
 
 
 def tokens_per_request(output: OutputLength, *, running: float) -> float | None:

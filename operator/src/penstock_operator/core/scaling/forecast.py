@@ -30,7 +30,7 @@ _NEWEST_CHANGE = 0.5  # weight of the last expected change in what the season is
 _WORTH_CLAIMING = 1.2  # of the load
 _CLAIM_SECONDS = EARLY_SECONDS + LATE_SECONDS + BIN_SECONDS  # beyond the horizon, by then it has come or will not
 _WORTH_TELLING = 0.05  # of the load
-_DOWNWARDS = 0.25  # of a square, where less came than expected
+_DOWNWARDS = 0.1  # of a square, where less came than expected
 
 
 class Expected(NamedTuple):

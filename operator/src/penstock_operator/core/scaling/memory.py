@@ -21,12 +21,14 @@ class OutputLength:
         requests: decayed sum of finished requests.
         running: decayed mean of running requests.
         at: time of the last update; None before the first.
+        recent: the three of the last half minute.
     """
 
     tokens: float = 0.0
     requests: float = 0.0
     running: float = 0.0
     at: float | None = None
+    recent: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

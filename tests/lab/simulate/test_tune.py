@@ -109,6 +109,14 @@ def test_from_three_seeds_on_the_summary_has_intervals() -> None:
     assert "| **penstock** | 2 of 2 | 99.05% |" in text, "a seed that lacks a case is left out: two are no interval"
 
 
+def test_a_line_that_is_being_written_is_not_read(tmp_path) -> None:
+    key, path = Key("a", 60.0, 0, "hpa", "{}", "code", "simulator"), tmp_path / "runs.jsonl"
+    Store(path).keep(key, {"gpu_hours": 1.0})
+    whole = path.read_text()
+    path.write_text(whole + whole[: len(whole) // 2])
+    assert Store(path).find(key) == {"gpu_hours": 1.0}
+
+
 def test_a_kept_run_is_found_by_all_that_it_depends_on(tmp_path) -> None:
     key = Key("a", 60.0, 0, "hpa", "{}", "code", "simulator")
     Store(tmp_path / "runs.jsonl").keep(key, {"gpu_hours": 1.0})

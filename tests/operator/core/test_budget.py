@@ -55,6 +55,32 @@ def test_at_the_share_that_is_meant_nothing_moves() -> None:
     assert (found.sigmas, found.tail) == (pytest.approx(START.sigmas), pytest.approx(START.tail))
 
 
+def _calm_after(*, rate: float) -> Margins:
+    """Half an hour at ten requests a second, a minute of a rate at which a tenth misses, and one minute in time."""
+    margins = START
+    for _ in range(360):
+        margins = adjust(margins, (Missed("TTFT", 0.01, 9.95, 0.05),), short=False, elapsed_seconds=5.0)
+    for _ in range(12):
+        margins = adjust(margins, (Missed("TTFT", 0.01, 0.9 * rate, 0.1 * rate),), short=False, elapsed_seconds=5.0)
+    return margins
+
+
+def test_misses_count_by_requests_and_what_is_overspent_is_saved() -> None:
+    """A minute of the same share costs a large crowd more of the budget than a small one."""
+    few, many = _calm_after(rate=1.0), _calm_after(rate=100.0)
+    assert few.aim(0.01) == pytest.approx(0.0075)
+    assert many.aim(0.01) == pytest.approx(0.00375)
+    fallen = [adjust(one, (MET,), short=False, elapsed_seconds=60.0).tail / one.tail for one in (few, many)]
+    assert fallen[0] < fallen[1] < 1.0
+
+
+def test_what_was_overspent_is_forgotten() -> None:
+    margins = _calm_after(rate=100.0)
+    for _ in range(5 * 720):
+        margins = adjust(margins, (Missed("TTFT", 0.01, 9.95, 0.05),), short=False, elapsed_seconds=5.0)
+    assert margins.aim(0.01) == pytest.approx(0.0075)
+
+
 def test_prompts_that_are_too_long_for_any_replica_ask_for_none() -> None:
     assert after(MISSED, unavoidable=0.1).tail < START.tail
     assert after(Missed("TPOT", 0.01, 90.0, 10.0), unavoidable=0.1).tail > START.tail

@@ -53,6 +53,47 @@ def test_tokens_per_request_is_not_fooled_by_requests_that_still_run() -> None:
     assert estimate < 100 * 1.05
 
 
+def _served(rate: float, length: float, *, seconds: int, before: OutputLength, now: float) -> list[float]:
+    """Estimates of each second after requests of so many tokens begin to come, 30 tokens/s each, over 4 s windows."""
+    speed, known, found = 30.0, before, []
+    old = 10.0 * 100.0 / speed  # ten a second of 100 tokens ran before
+    for second in range(1, seconds + 1):
+        fresh_ones = rate * min(second, length / speed)
+        old_ones = max(0.0, old - 10.0 * second)
+        finished = (10.0 if old_ones > 0 else 0.0) + (rate if second > length / speed else 0.0)
+        seen = replace(
+            observation(arrivals=rate, running=fresh_ones + old_ones),
+            finished=fresh(finished),
+            generated_tokens=fresh((fresh_ones + old_ones) * speed),
+        )
+        known = update_output(known, seen, now=now + second)
+        found.append(tokens_per_request(known, running=fresh_ones + old_ones) or 0.0)
+    return found
+
+
+@pytest.fixture
+def settled() -> OutputLength:
+    output = OutputLength()
+    for second in range(600):
+        seen = observation(arrivals=10, tokens_per_request=100, running=100 / 3)
+        output = update_output(output, seen, now=NOW + second)
+    return output
+
+
+def test_longer_answers_are_known_when_the_first_of_them_end(settled: OutputLength) -> None:
+    """Four times as long, a change of the mix; they take 13 s each. A smoothed mean alone says 139, 180 and 245 then."""
+    found = _served(10.0, 400.0, seconds=120, before=settled, now=NOW + 600)
+    assert found[29] > 230
+    assert found[59] > 300
+    assert found[119] > 350
+    assert max(found) < 420
+
+
+def test_a_burst_of_the_same_answers_makes_them_neither_longer_nor_much_shorter(settled: OutputLength) -> None:
+    found = _served(50.0, 100.0, seconds=60, before=settled, now=NOW + 600)
+    assert 85 < min(found) <= max(found) < 110
+
+
 def test_tokens_per_request_is_exact_at_a_steady_state_and_unknown_before() -> None:
     output, now = OutputLength(), NOW
     assert tokens_per_request(output, running=0) is None

@@ -3,7 +3,7 @@
 The load comes as work (what one request costs, times requests per second), in any unit that does not change. Pairs of a
 load and the load one start-up time later feed a regression that forgets over some twenty of these times. Its slope and
 offset carry a ramp on, fall back to the mean where loads do not last, and stay where they do. The width is by how much
-loads differ from what the line said before they came, a fall counting half as much as a rise. Its square grows with the
+loads differ from what the line said before they came, a fall counting a third of a rise. Its square grows with the
 load. So a steady service keeps hardly any reserve, and one with bursts keeps what its own bursts ask for.
 """
 

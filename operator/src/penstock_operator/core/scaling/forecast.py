@@ -20,7 +20,9 @@ _START_PAIRS = 8.0
 _START_SPREAD = 0.3  # of loads, and
 _START_ERROR = 0.06  # of forecasts, both over the first load
 _STEEPEST = 1.3
-_BEYOND_PEAK = 0.07  # per sigma
+_START_BEYOND = 0.07  # of loads over the peak before them
+_MOST_BEYOND = 0.3  # that a pair says
+_BEYOND_SHARE = 0.7  # that a sigma prepares for
 _UNKNOWN = 20.0  # over the number of pairs
 _PENDING = 24
 _LATE_SECONDS = 30.0
@@ -42,6 +44,7 @@ class Expected(NamedTuple):
         line: what the line expects of the second.
         low: least that the season expects beyond that.
         high: most.
+        peak: highest load before the first half, fading.
     """
 
     at: float
@@ -49,6 +52,7 @@ class Expected(NamedTuple):
     line: float
     low: float = 0.0
     high: float = 0.0
+    peak: float = 0.0
 
 
 class Claim(NamedTuple):
@@ -78,6 +82,7 @@ class Forecast:
         after: mean load of their second halves.
         squares: decayed sums about the means: squares of the first halves, products of both.
         surprise: decayed sum of squared errors over what was expected, a fall's in part.
+        beyond: decayed sum of squares of the shares by which loads exceeded the peak before them.
         peak: highest load so far, fading.
         pending: pairs whose second half is to come, oldest first.
         since: Unix seconds of the first load.
@@ -95,6 +100,7 @@ class Forecast:
     peak: float
     since: float
     surprise: float
+    beyond: float = 0.0
     pending: tuple[Expected, ...] = ()
     at: float = 0.0
     jump: tuple[float, float] = (0.0, 0.0)
@@ -127,12 +133,12 @@ class Forecast:
     def growth(self, *, sigmas: float) -> float:
         """Load to prepare for, over the load of now; at least 1.
 
-        What was never seen is not prepared for: the width reaches a little beyond the peak, and further only while
-        little is known at all.
+        What was never seen is not prepared for: the width reaches as far beyond the peak as loads used to go, and
+        further only while little is known at all.
         """
         if self.level <= _LEAST_WORK:
             return 1.0
-        beyond = _BEYOND_PEAK * sigmas + _UNKNOWN / self.pairs
+        beyond = sigmas * _BEYOND_SHARE * math.sqrt(self.beyond / self.pairs) + _UNKNOWN / self.pairs
         ahead, width, peak = self.ahead(), self.sigma, self.peak
         if self.jump != (0.0, 0.0):  # then what comes may be more than now, and was seen on the days before
             width, peak = width * math.sqrt(max(1.0, ahead / self.level)), max(peak, ahead)
@@ -150,6 +156,7 @@ def begin(work: float, *, now: float, since: float | None = None) -> Forecast:
         work,
         (spread, spread),
         surprise=_START_PAIRS * _START_ERROR**2 * work,
+        beyond=_START_PAIRS * _START_BEYOND**2,
         peak=work,
         since=now if since is None else since,
         at=now,
@@ -191,7 +198,8 @@ def follow(
     if made.claim is not None or season is not None:
         made = _claimed(made, horizon_seconds=horizon_seconds)
     if not made.pending or now + horizon_seconds - made.pending[-1].at >= horizon_seconds / _PENDING:
-        made = replace(made, pending=(*made.pending, Expected(now + horizon_seconds, work, line, *made.jump)))
+        pair = Expected(now + horizon_seconds, work, line, *made.jump, peak=peak)
+        made = replace(made, pending=(*made.pending, pair))
     return made
 
 
@@ -224,7 +232,9 @@ def _paired(known: Forecast, one: Expected, second: float, *, elapsed: float, ha
     squares = (xx * decay + dx * (one.first - before), xy * decay + dx * (second - after))
     error = second - expected
     surprise = known.surprise * decay + error * error / expected * (1.0 if error > 0 else _DOWNWARDS)
-    return replace(known, pairs=pairs, before=before, after=after, squares=squares, surprise=surprise)
+    over = min(_MOST_BEYOND, max(0.0, second / max(one.peak, _LEAST_WORK) - 1.0))
+    beyond = known.beyond * decay + over * over
+    return replace(known, pairs=pairs, before=before, after=after, squares=squares, surprise=surprise, beyond=beyond)
 
 
 def _claimed(known: Forecast, *, horizon_seconds: float) -> Forecast:

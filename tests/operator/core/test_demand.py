@@ -81,7 +81,7 @@ def settled() -> OutputLength:
 
 
 def test_longer_answers_are_known_when_the_first_of_them_end(settled: OutputLength) -> None:
-    """Four times as long, a change of the mix; they take 13 s each. A smoothed mean alone says 139, 180 and 245 then."""
+    """Four times as long, a change of the mix; 13 s each. A smoothed mean alone says 139, 180 and 245."""
     found = _served(10.0, 400.0, seconds=120, before=settled, now=NOW + 600)
     assert found[29] > 230
     assert found[59] > 300

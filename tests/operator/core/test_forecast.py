@@ -32,6 +32,14 @@ def test_a_ramp_is_carried_on() -> None:
     assert known.ahead() == pytest.approx(ramp[-1] + 0.05 * HORIZON / 5, rel=0.05)
 
 
+def test_the_reserve_beyond_the_peak_is_what_loads_used_to_exceed_it_by() -> None:
+    """Jumps down and up, to one height and to new ones each time; the peak fades, so the first come over it, too."""
+    level = ([2.0] * 48 + [20.0] * 24) * 20
+    rising = [load * 1.12**number for number in range(20) for load in ([2.0] * 48 + [20.0] * 24)]
+    assert followed(level).growth(sigmas=3.0) < 1.2
+    assert followed(rising).growth(sigmas=3.0) > 1.25
+
+
 def test_bursts_are_prepared_for_while_it_is_quiet() -> None:
     bursts = ([2.0] * 24 + [20.0] * 12) * 12
     quiet = followed([*bursts, *[2.0] * 12])

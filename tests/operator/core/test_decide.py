@@ -310,21 +310,28 @@ def test_what_does_not_act_is_limited_by_nothing(why: dict[str, object]) -> None
     assert (decision.replicas, decision.act, decision.limited_by) == (1, False, LimitedBy.NONE)
 
 
-def test_a_load_that_stops_at_once_is_waited_for() -> None:
+@pytest.mark.parametrize(
+    ("window", "startup", "pause"),
+    [(60.0, 5.0, 100.0), (120.0, 5.0, 180.0), (60.0, 55.0, 600.0), (60.0, 400.0, 900.0), (30.0, 55.0, 0.0)],
+)
+def test_a_load_that_stops_at_once_is_waited_for(window: float, startup: float, pause: float) -> None:
+    """Ten start-ups, at least one and a half windows, at most a quarter of an hour; then the window."""
+    policy = replace(POLICY, stabilization_seconds=window)
+    busy = observation(replicas=4, arrivals=30, running=30)
     memory, now = Memory(), NOW
-    for _ in range(40):
-        _, memory = decide(POLICY, observation(replicas=4, arrivals=30, running=30), memory, now)
+    for _ in range(70):
+        _, memory = decide(policy, replace(busy, startup_seconds=startup), memory, now)
         now += 5.0
     stopped, kept = now, 0.0
-    idle = replace(observation(replicas=4), held=fresh(0), in_flight=fresh(0))
-    for _ in range(60):
-        decision, memory = decide(POLICY, idle, memory, now)
+    idle = replace(observation(replicas=4), held=fresh(0), in_flight=fresh(0), startup_seconds=startup)
+    for _ in range(300):
+        decision, memory = decide(policy, idle, memory, now)
         if decision.replicas < 4:
             break
         assert decision.reason is Reason.STABILIZING
         kept = now - stopped
         now += 5.0
-    assert 2.2 * POLICY.stabilization_seconds <= kept <= 2.6 * POLICY.stabilization_seconds
+    assert kept == pytest.approx(pause + window, abs=15.0)
 
 
 def test_requests_that_miss_in_numbers_outweigh_a_capacity_that_says_there_is_room() -> None:

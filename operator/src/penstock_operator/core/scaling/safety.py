@@ -7,7 +7,7 @@ from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, LimitedBy,
 
 Recommendations = tuple[tuple[float, int], ...]
 UNKNOWN_SECONDS = 300.0  # that a count is kept of which is not known what it was chosen for
-PAUSE_WINDOWS = 1.5  # stabilisation windows without any load that may be a pause; then the window itself begins
+_PAUSE_WINDOWS, _PAUSE_STARTUPS, _LONGEST_PAUSE_SECONDS = 1.5, 10.0, 900.0
 HASTY_SECONDS = 60.0  # whoever sets a shorter window wants replicas gone, and waits for no pause
 
 
@@ -62,6 +62,19 @@ def stabilise(
 def _push(history: Recommendations, entry: tuple[float, int]) -> Recommendations:
     """Append, dropping entries that are neither larger nor later: they can never be the maximum again."""
     return (*(item for item in history if item[1] > entry[1] or item[0] > entry[0]), entry)
+
+
+def pause_seconds(policy: Policy, *, horizon_seconds: float) -> float:
+    """How long a load that has stopped altogether may only pause; then the stabilisation window begins.
+
+    What stops all at once is more often a fault on the way here than the end of a day, and is back all at once. Ten
+    start-ups of idle replicas are worth one start-up without them, at the 99 that a reserve of 2.33 standard deviations
+    pays for a lacking replica-second (`rental.price`), if one stop in ten ends within that time.
+    """
+    window = policy.stabilization_seconds
+    if window < HASTY_SECONDS:
+        return 0.0
+    return max(_PAUSE_WINDOWS * window, min(_PAUSE_STARTUPS * horizon_seconds, _LONGEST_PAUSE_SECONDS))
 
 
 def within_bounds(policy: Policy, replicas: int) -> tuple[int, LimitedBy]:

@@ -353,6 +353,22 @@ def test_requests_that_miss_in_numbers_outweigh_a_capacity_that_says_there_is_ro
     assert told.replicas == 10
 
 
+def test_what_was_late_and_is_not_any_more_asks_for_no_more_replicas() -> None:
+    policy = replace(POLICY, allowed=0.01, ttft_seconds=2.0, target_tokens_per_second=None)
+    seen = replace(observation(replicas=10, arrivals=20, running=40), missed=(Missed("TTFT", 0.01, 0.0, 20.0),))
+    memory, now = Memory(saturation_tokens_per_second=1000.0), NOW
+    for ready in (4, 10, *[10] * 7):
+        _, memory = decide(policy, replace(seen, ready=ready, reporting=fresh(ready)), memory, now)
+        now += 5.0
+    still, _ = decide(policy, seen, memory, now + 5.0)
+    assert still.replicas == 15
+    over = replace(seen, missed=(Missed("TTFT", 0.01, 20.0, 0.0),))
+    for _ in range(4):
+        decision, memory = decide(policy, over, memory, now)
+        assert (decision.replicas, memory.late > 0.3) == (10, True)
+        now += 5.0
+
+
 def test_misses_of_the_time_before_the_replicas_came_ask_for_no_more_of_them() -> None:
     policy = replace(POLICY, allowed=0.01, ttft_seconds=2.0, target_tokens_per_second=None)
     seen = replace(observation(replicas=10, arrivals=20, running=40), missed=(Missed("TTFT", 0.01, 0.0, 20.0),))

@@ -46,15 +46,15 @@ def test_tokens_per_request_is_not_fooled_by_requests_that_still_run() -> None:
     for _ in range(10):
         now += 1.0
         generated += 16 * 10
-        seen = observation(arrivals=1.6, tokens_per_request=100, running=16)
+        seen = replace(observation(arrivals=1.6, tokens_per_request=100, running=16), scraped_window_seconds=0.1)
         output = update_output(output, seen, now=now)
-    estimate = tokens_per_request(output, running=16)
+    estimate = tokens_per_request(output)
     assert estimate is not None
     assert estimate < 100 * 1.05
 
 
 def _served(rate: float, length: float, *, seconds: int, before: OutputLength, now: float) -> list[float]:
-    """Estimates of each second after requests of so many tokens begin to come, 30 tokens/s each, over 4 s windows."""
+    """Estimates of each second after requests of so many tokens begin to come, 30 tokens/s each, by rates of now."""
     speed, known, found = 30.0, before, []
     old = 10.0 * 100.0 / speed  # ten a second of 100 tokens ran before
     for second in range(1, seconds + 1):
@@ -65,9 +65,10 @@ def _served(rate: float, length: float, *, seconds: int, before: OutputLength, n
             observation(arrivals=rate, running=fresh_ones + old_ones),
             finished=fresh(finished),
             generated_tokens=fresh((fresh_ones + old_ones) * speed),
+            scraped_window_seconds=0.1,
         )
         known = update_output(known, seen, now=now + second)
-        found.append(tokens_per_request(known, running=fresh_ones + old_ones) or 0.0)
+        found.append(tokens_per_request(known) or 0.0)
     return found
 
 
@@ -94,13 +95,36 @@ def test_a_burst_of_the_same_answers_makes_them_neither_longer_nor_much_shorter(
     assert 85 < min(found) <= max(found) < 110
 
 
+@pytest.mark.parametrize("window", [20.0, 60.0])
+def test_a_queue_that_is_let_in_at_once_makes_answers_not_longer(settled: OutputLength, window: float) -> None:
+    """Two thousand at once beside ten a second; rates are those of a window, running requests those of now."""
+    speed, length, crowd, step = 30.0, 100.0, 2000.0, 1.0
+    known, found = settled, []
+    counted = [(10.0 * length * at, 10.0 * at) for at in range(-int(window), 1)]  # tokens, ended; a second each
+    for second in range(1, 200):
+        inside = crowd if second <= length / speed else 0.0
+        tokens, ended = counted[-1]
+        gone = crowd if second - step <= length / speed < second else 0.0
+        counted.append((tokens + 10.0 * length + inside * speed * step, ended + 10.0 + gone))
+        rates = [(late - early) / window for early, late in zip(counted[-1 - int(window)], counted[-1], strict=True)]
+        seen = replace(
+            observation(arrivals=10.0, running=10.0 * length / speed + inside),
+            generated_tokens=fresh(rates[0]),
+            finished=fresh(rates[1]),
+            scraped_window_seconds=window,
+        )
+        known = update_output(known, seen, now=NOW + 600 + second)
+        found.append(tokens_per_request(known) or 0.0)
+    assert max(found) < 115
+
+
 def test_tokens_per_request_is_exact_at_a_steady_state_and_unknown_before() -> None:
     output, now = OutputLength(), NOW
-    assert tokens_per_request(output, running=0) is None
+    assert tokens_per_request(output) is None
     for _ in range(100):
         output = update_output(output, observation(arrivals=4, tokens_per_request=250, running=9), now=now)
         now += 5.0
-    assert tokens_per_request(output, running=9) == pytest.approx(250)
+    assert tokens_per_request(output) == pytest.approx(250)
 
 
 @pytest.mark.parametrize("gap", [61.0, 3600.0, 7 * 86400.0])
@@ -114,7 +138,7 @@ def test_the_first_window_after_a_gap_does_not_outweigh_all_that_is_known(gap: f
     odd = replace(observation(arrivals=10, running=20), generated_tokens=fresh(1600), finished=fresh(0.2))
     for _ in range(2):
         output = update_output(output, odd, now=now)
-        estimate = tokens_per_request(output, running=20)
+        estimate = tokens_per_request(output)
         assert estimate is not None
         assert estimate < 110
         now += 5.0
@@ -127,7 +151,7 @@ def test_an_estimate_is_learned_anew_after_a_gap() -> None:
             output = update_output(output, observation(arrivals=10, tokens_per_request=tokens, running=20), now=now)
             now += 5.0
         now += 3600.0
-    assert tokens_per_request(output, running=20) == pytest.approx(300, rel=0.02)
+    assert tokens_per_request(output) == pytest.approx(300, rel=0.02)
 
 
 def test_prompts_cost_what_is_computed_of_them() -> None:

@@ -47,6 +47,18 @@ def test_a_load_that_comes_back_is_kept_for_as_long_as_it_was_away() -> None:
     assert window(lived([*pulses(48, 72, 1), *[10.0] * 48])) == 480.0 > away
 
 
+@pytest.mark.parametrize(("anyway", "expected"), [(0, 480.0), (10, 480.0), (13, 120.0)])
+def test_what_the_reserve_carries_is_no_reason_to_keep_a_fallen_load(anyway: int, expected: float) -> None:
+    """A load that swings by a quarter, then falls to a third: replicas for the swings are there anyway."""
+    swings = [12.0 if index % 80 == 0 else 9.5 for index in range(400)]
+    known = Rental()
+    for index, busy in enumerate([*swings, *[3.0] * 60]):
+        known = follow(
+            known, busy, now=NOW + TICK * index, shortest=120.0, horizon_seconds=65.0, anyway=anyway if busy > 3 else 4
+        )
+    assert window(known) == expected
+
+
 def test_what_comes_back_after_too_long_is_let_go() -> None:
     """Ten minutes of work in two hours: to keep replicas for all of it costs more than to start them."""
     assert window(lived(pulses(120, 1320, 3), horizon=5.0), sigmas=1.0) == 120.0

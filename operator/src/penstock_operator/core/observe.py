@@ -93,6 +93,7 @@ def from_view(key: Key, view: View, *, replicas: int, ready: int) -> Observation
         replicas=replicas,
         ready=ready,
         rate_window_seconds=view.window_seconds,
+        scraped_window_seconds=view.window_seconds,
         arrivals=signal(view, "arrivals", key),
         prompt_tokens=signal(view, "prompt_tokens", key),
         generated_tokens=generated(view, key, running=running),

@@ -78,8 +78,7 @@ def _wish(
         return _Wish(0, Reason.STEADY, "scaled to zero, no request is held", arrivals=seen.arrivals.value)
     if seen.idle and policy.min_replicas == 0 and idle_seconds >= max(policy.idle_seconds, 1.0):
         return _Wish(0, Reason.IDLE, f"no request for {idle_seconds:.0f} s", needed=0.0, demand=0.0, arrivals=0.0)
-    running = seen.running.value if seen.running.fresh else memory.output.running
-    length = demand.tokens_per_request(memory.output, running=running)
+    length = demand.tokens_per_request(memory.output)
     waiting = (seen.waiting.value if seen.waiting.fresh else 0.0) + (held or 0.0)
     excess = sizing.excess_queue(
         waiting=waiting,

@@ -48,34 +48,35 @@ def update_output(output: OutputLength, seen: Observation, *, now: float) -> Out
     """Fold one tick's rates into the estimate of tokens per request."""
     if not (seen.generated_tokens.fresh and seen.finished.fresh and seen.running.fresh):
         return output
-    if output.at is None:
-        return OutputLength(running=seen.running.value, at=now, recent=(0.0, 0.0, seen.running.value))
-    elapsed = max(0.0, now - output.at)
-    if elapsed > LONGEST_GAP_SECONDS:
+    running = seen.running.value
+    elapsed = 0.0 if output.at is None else max(0.0, now - output.at)
+    if output.at is None or elapsed > LONGEST_GAP_SECONDS:
         # One window's rates say nothing of an hour without signals, and would outweigh all that is known.
-        return replace(output, running=seen.running.value, at=now, recent=(0.0, 0.0, seen.running.value))
+        return replace(output, running=running, at=now, recent=(0.0, 0.0, running), late=running)
     served = seen.finished.value > 0 and seen.arrivals.value > 0  # while nobody asks, nothing is learned or forgotten
+    # A rate over a window is that of half a window ago; so should be what it is compared with.
+    weight = 1.0 - math.exp(-2.0 * elapsed / seen.scraped_window_seconds)
+    late = output.late + weight * (running - output.late)
 
     def folded(sums: tuple[float, float, float], half_life: float) -> tuple[float, float, float]:
         decay = 0.5 ** (elapsed / half_life) if served else 1.0
         return (
             sums[0] * decay + seen.generated_tokens.value * elapsed,
             sums[1] * decay + seen.finished.value * elapsed,
-            sums[2] * decay + seen.running.value * (1.0 - decay),
+            sums[2] * decay + late * (1.0 - decay),
         )
 
-    tokens, requests, running = folded((output.tokens, output.requests, output.running), LENGTH_HALF_LIFE_SECONDS)
-    recent = folded(output.recent, _RECENT_HALF_LIFE_SECONDS)
-    return _shifted(OutputLength(tokens, requests, running, now, recent), running=seen.running.value)
+    sums = folded((output.tokens, output.requests, output.running), LENGTH_HALF_LIFE_SECONDS)
+    return _shifted(OutputLength(*sums, now, folded(output.recent, _RECENT_HALF_LIFE_SECONDS), late))
 
 
-def _shifted(output: OutputLength, *, running: float) -> OutputLength:
+def _shifted(output: OutputLength) -> OutputLength:
     """The estimate, begun anew from the last half minute where answers have become longer.
 
     Only longer: of requests that come all at once few tokens are counted yet, so they look shorter than they are.
     """
     tokens, finished, ran = output.recent
-    requests, before = finished + (running - ran) / 2, tokens_per_request(output, running=running)
+    requests, before = finished + (output.late - ran) / 2, tokens_per_request(output)
     if before is None or requests < _LEAST_RECENT:
         return output
     if tokens / requests <= before * (1.0 + SHIFT_SIGMAS * _LENGTH_SPREAD / math.sqrt(requests)):
@@ -83,9 +84,9 @@ def _shifted(output: OutputLength, *, running: float) -> OutputLength:
     return replace(output, tokens=tokens, requests=finished, running=ran)
 
 
-def tokens_per_request(output: OutputLength, *, running: float) -> float | None:
+def tokens_per_request(output: OutputLength) -> float | None:
     """Mean generated tokens per request, or None before enough requests were seen."""
-    requests = output.requests + (running - output.running) / 2
+    requests = output.requests + (output.late - output.running) / 2
     if requests < _LEAST_REQUESTS or output.tokens <= 0:
         return None
     return output.tokens / requests

@@ -60,7 +60,8 @@ def overfull(policy: Policy, seen: Observation, memory: Memory) -> int | None:
     requests fail, or no replica is fast enough, and more of them would change nothing. At most half as many again at a
     time; the next time is when these are ready.
     """
-    late = memory.late - _unavoidable(policy, memory)
+    newest = max((one.share for one in seen.missed if one.met + one.missed), default=memory.late)
+    late = min(memory.late, newest) - _unavoidable(policy, memory)  # what was late and is not any more needs nothing
     if policy.allowed is None or policy.target_tokens_per_second is not None or late < max(_LATE, 5 * policy.allowed):
         return None
     if not seen.ready or seen.ready < seen.replicas or not seen.running.fresh:
@@ -127,7 +128,7 @@ def _unavoidable(policy: Policy, memory: Memory) -> float:
 
 def capacity_of(policy: Policy, memory: Memory) -> float | None:
     """Generated tokens/s of one replica for the mix that is offered."""
-    length = demand.tokens_per_request(memory.output, running=memory.output.running)
+    length = demand.tokens_per_request(memory.output)
     prefill = demand.prefill_per_request(memory.prompt)
     return capacity.tokens_per_second(
         policy,
@@ -141,7 +142,7 @@ def capacity_of(policy: Policy, memory: Memory) -> float | None:
 
 def prefill_of(policy: Policy, memory: Memory, *, replicas: int) -> firsttoken.Prefill | None:
     """The service as its first tokens see it; None while too little is known of steps or prompts."""
-    length = demand.tokens_per_request(memory.output, running=memory.output.running)
+    length = demand.tokens_per_request(memory.output)
     if memory.fit is None or not capacity.modelled(memory.fit) or length is None:
         return None
     prompts = demand.prompts(memory.prompt)
@@ -176,7 +177,7 @@ def _in_time(policy: Policy, seen: Observation, memory: Memory, *, before: float
 
     Only where nothing is promised on the time per token: its bound leaves first tokens room enough.
     """
-    length = demand.tokens_per_request(memory.output, running=memory.output.running)
+    length = demand.tokens_per_request(memory.output)
     promised = policy.ttft_seconds is not None or policy.wait_seconds is not None
     if policy.allowed is None or policy.tpot_seconds is not None or not promised or length is None:
         return replace(memory, first_token=None)
@@ -210,13 +211,13 @@ def _foresee(policy: Policy, seen: Observation, memory: Memory, *, before: Memor
         before: of the tick before, in whose step model's seconds the forecast's work is.
         now: Unix seconds.
     """
-    length = demand.tokens_per_request(memory.output, running=memory.output.running)
+    length = demand.tokens_per_request(memory.output)
     arrivals, per_replica = memory.arrivals, capacity_of(policy, memory)
     if not seen.arrivals.fresh or arrivals is None or length is None:
         return memory
     busy = None if per_replica is None else arrivals * length / per_replica
     if busy is not None:
-        memory = replace(memory, rental=_rented(policy, seen, memory.rental, busy, now))
+        memory = replace(memory, rental=_rented(policy, seen, memory, busy, now))
     waiting = (seen.waiting.value if seen.waiting.fresh else 0.0) + (seen.held.value if seen.held is not None else 0.0)
     short = (busy is not None and busy > seen.ready) or waiting > seen.ready
     if seen.ready:
@@ -253,13 +254,14 @@ def _followed(memory: Memory, length: float, *, before: StepFit | None, now: flo
     return replace(memory, forecast=followed, season=days)
 
 
-def _rented(policy: Policy, seen: Observation, known: rental.Rental, busy: float, now: float) -> rental.Rental:
+def _rented(policy: Policy, seen: Observation, memory: Memory, busy: float, now: float) -> rental.Rental:
     """What windows of several lengths would have cost, as far as the service asks for any."""
     shortest = policy.stabilization_seconds
     if policy.allowed is None or shortest < safety.HASTY_SECONDS:
-        return known
-    busy = min(busy, float(policy.max_replicas))
-    return rental.follow(known, busy, now=now, shortest=shortest, horizon_seconds=horizon_seconds(seen))
+        return memory.rental
+    busy, horizon = min(busy, float(policy.max_replicas)), horizon_seconds(seen)
+    anyway = max((count for _, count in memory.recommendations), default=0)
+    return rental.follow(memory.rental, busy, anyway=anyway, now=now, shortest=shortest, horizon_seconds=horizon)
 
 
 def worth_keeping(policy: Policy, memory: Memory, now: float) -> tuple[int, float]:

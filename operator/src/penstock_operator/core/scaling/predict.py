@@ -38,7 +38,7 @@ def around(policy: Policy, memory: Memory, busy: float | None, *, replicas: int)
     known, margins = memory.forecast, memory.margins
     if policy.allowed is None or not busy or known is None or margins is None or known.level <= 0 or replicas <= 0:
         return ()
-    length = demand.tokens_per_request(memory.output, running=memory.output.running)
+    length = demand.tokens_per_request(memory.output)
     offered, within = (memory.arrivals or 0.0) * (length or 0.0), _bound(policy, memory)
     return tuple(
         Prediction(

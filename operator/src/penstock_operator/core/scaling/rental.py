@@ -63,7 +63,9 @@ def held(known: Rental, *, now: float, seconds: float) -> int:
     return max((count for at, count in known.history if at > now - seconds), default=0)
 
 
-def follow(known: Rental, busy: float, *, now: float, shortest: float, horizon_seconds: float) -> Rental:
+def follow(
+    known: Rental, busy: float, *, now: float, shortest: float, horizon_seconds: float, anyway: int = 0
+) -> Rental:
     """What each window would have cost, with one tick more.
 
     Args:
@@ -72,6 +74,7 @@ def follow(known: Rental, busy: float, *, now: float, shortest: float, horizon_s
         now: Unix seconds.
         shortest: the user's window.
         horizon_seconds: from the decision for a replica until it serves.
+        anyway: replicas that the shortest window would have with the reserve of the forecast, which no window lacks.
     """
     elapsed = 0.0 if known.at is None else max(0.0, min(_LONGEST_GAP_SECONDS, now - known.at))
     decay = 0.5 ** (elapsed / (_HALF_LIFE_WINDOWS * shortest))
@@ -81,7 +84,9 @@ def follow(known: Rental, busy: float, *, now: float, shortest: float, horizon_s
     for index, seconds in enumerate(windows):
         had = held(known, now=now, seconds=seconds)
         kept.append(known.kept[index] * decay + max(needed, had) * elapsed)
-        lacked.append(known.lacked[index] * decay + max(0.0, busy - had if known.history else 0.0) * horizon_seconds)
+        lacked.append(
+            known.lacked[index] * decay + max(0.0, busy - max(had, anyway) if known.history else 0.0) * horizon_seconds
+        )
     oldest = now - windows[-1]
     history = (*(one for one in known.history if one[0] > oldest and one[1] > needed), (now, needed))
     return Rental(history, tuple(kept), tuple(lacked), now)

@@ -143,7 +143,8 @@ class Observation:
         unschedulable: pods that no node has room for.
         rolling_out: a rollout of a new template is under way.
         foreign_scaler: another writer of the replica count, or None.
-        rate_window_seconds: window over which the rates below were taken.
+        rate_window_seconds: window over which the rates of arrivals and prompt tokens were taken.
+        scraped_window_seconds: window of the other rates.
         reporting: worker pods with a fresh scrape.
         arrivals: requests/s offered.
         prompt_tokens: prompt tokens/s offered.
@@ -176,6 +177,7 @@ class Observation:
     rolling_out: bool = False
     foreign_scaler: str | None = None
     rate_window_seconds: float = 60.0
+    scraped_window_seconds: float = 60.0
     held: Signal | None = None
     in_flight: Signal | None = None
     work: StepRates | None = None

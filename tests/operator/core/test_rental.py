@@ -102,6 +102,24 @@ def test_decisions_keep_what_came_back_before_and_say_why() -> None:
     assert decide(POLICY, many, memory, now)[0].replicas < 10
 
 
+@pytest.mark.parametrize(("before", "expected"), [(200.0, 240.0), (590.0, 120.0)])
+def test_a_load_that_is_not_known_for_long_is_waited_for_twice_as_long(before: float, expected: float) -> None:
+    memory, now = Memory(), NOW
+    busy = replace(observation(replicas=10, arrivals=80.0, running=80.0), held=fresh(0), startup_seconds=60.0)
+    while now - NOW <= before:
+        _, memory = decide(POLICY, busy, memory, now)
+        now += TICK
+    fallen, less = replace(busy, arrivals=fresh(30.0), running=fresh(30.0)), now
+    while now - less < 600.0:
+        decision, memory = decide(POLICY, fallen, memory, now)
+        if decision.replicas < 8:
+            break
+        if now - less > 150.0:
+            assert "the load needed in the last 240 s, while it is known for" in decision.message
+        now += TICK
+    assert now - less == pytest.approx(expected, abs=2 * TICK)
+
+
 def test_whoever_sets_a_window_under_a_minute_wants_replicas_gone() -> None:
     hasty, memory, now, replicas = replace(POLICY, stabilization_seconds=20.0), Memory(), NOW, 12
     for _ in range(3):

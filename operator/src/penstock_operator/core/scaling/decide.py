@@ -212,10 +212,9 @@ def _safely(
     if stable > decision.replicas:
         text = f"fewer replicas must be right for {policy.stabilization_seconds:.0f} s"
         decision = _less(decision, stable, current, text)
-    kept, window = learning.worth_keeping(policy, memory, now)
+    kept, why = learning.worth_keeping(policy, memory, now)
     if stable < (kept := min(kept, current)) and decision.reason is not Reason.IDLE:
-        text = f"loads came back after up to {window:.0f} s before, and a start costs more than to keep what they need"
-        decision, stable = _less(decision, kept, current, text), kept
+        decision, stable = _less(decision, kept, current, why), kept
     stepped = safety.within_step(policy, current=current, replicas=stable)
     if stepped != stable:
         decision = replace(decision, replicas=stepped, limited_by=LimitedBy.RATE)

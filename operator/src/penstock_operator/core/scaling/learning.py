@@ -19,6 +19,7 @@ from penstock_operator.core.scaling.types import LONGEST_GAP_SECONDS, Observatio
 STARTUP_SECONDS = 60.0  # of a replica, until one was measured
 _TICK_SECONDS = 5.0
 _LATE_SECONDS = 20.0
+_NEW_SECONDS, _NEW_WINDOWS = 600.0, 2.0  # how long nobody knows how the load swings, and what is waited for then
 _LATE = 0.1  # share of requests that miss: a collapse, not a tail
 _MOST_MORE = 0.5
 _BUSY_SEQUENCES = 2.0
@@ -264,13 +265,18 @@ def _rented(policy: Policy, seen: Observation, memory: Memory, busy: float, now:
     return rental.follow(memory.rental, busy, anyway=anyway, now=now, shortest=shortest, horizon_seconds=horizon)
 
 
-def worth_keeping(policy: Policy, memory: Memory, now: float) -> tuple[int, float]:
-    """Replicas that are kept since the load may come back to them, and how long, in seconds."""
+def worth_keeping(policy: Policy, memory: Memory, now: float) -> tuple[int, str]:
+    """Replicas that are kept since the load may come back to them, and why, in words."""
     shortest = policy.stabilization_seconds
     if policy.allowed is None or memory.margins is None or shortest < safety.HASTY_SECONDS:
-        return 0, shortest
+        return 0, ""
     window = rental.window_seconds(memory.rental, shortest=shortest, sigmas=memory.margins.sigmas)
-    return rental.held(memory.rental, now=now, seconds=window) if window > shortest else 0, window
+    why = f"loads came back after up to {window:.0f} s before, and a start costs more than to keep what they need"
+    age = _NEW_SECONDS if memory.forecast is None else now - memory.forecast.since
+    if age < _NEW_SECONDS and window < _NEW_WINDOWS * shortest:
+        window = _NEW_WINDOWS * shortest
+        why = f"what the load needed in the last {window:.0f} s, while it is known for {age:.0f} s only"
+    return rental.held(memory.rental, now=now, seconds=window) if window > shortest else 0, why
 
 
 def _cost(fit: StepFit | None, prompt: PromptLength, length: float) -> float:

@@ -334,6 +334,17 @@ def test_a_load_that_stops_at_once_is_waited_for(window: float, startup: float, 
     assert kept == pytest.approx(pause + window, abs=15.0)
 
 
+def test_a_load_that_never_was_is_not_waited_for_ten_start_ups() -> None:
+    policy, memory, now = replace(POLICY, stabilization_seconds=60.0), Memory(), NOW
+    idle = replace(observation(replicas=4), held=fresh(0), in_flight=fresh(0), startup_seconds=60.0)
+    while now - NOW < 600.0:
+        decision, memory = decide(policy, idle, memory, now)
+        if decision.replicas < 4:
+            break
+        now += 5.0
+    assert now - NOW == pytest.approx(300.0, abs=10.0), "as long as any count of which nothing is known"
+
+
 def test_requests_that_miss_in_numbers_outweigh_a_capacity_that_says_there_is_room() -> None:
     policy = replace(POLICY, allowed=0.01, ttft_seconds=2.0, target_tokens_per_second=None)
     seen = replace(observation(replicas=10, arrivals=20, running=40), missed=(Missed("TTFT", 0.01, 10.0, 10.0),))

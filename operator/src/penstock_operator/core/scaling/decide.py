@@ -88,15 +88,16 @@ def _wish(
     offered = memory.arrivals or 0.0
     if offered == 0 and waiting == 0 and seen.running.fresh and seen.running.value == 0:
         reason = Reason.STEADY if current == 1 else Reason.LESS_LOAD
-        pause = _pause(policy, seen, idle_seconds)
+        pause = _pause(policy, seen, memory, idle_seconds)
         return _Wish(1, reason, "no load", needed=0.0, demand=0.0, arrivals=0.0, pause=pause)
     wish = _for_load(policy, seen, memory, offered=offered, length=length, per_replica=per_replica, excess=excess)
     return replace(wish, arrivals=offered, length=length)
 
 
-def _pause(policy: Policy, seen: Observation, idle_seconds: float) -> str:
+def _pause(policy: Policy, seen: Observation, memory: Memory, idle_seconds: float) -> str:
     """Why a load that has stopped is waited for, if it is: what stops all at once may be back all at once."""
-    until = safety.pause_seconds(policy, horizon_seconds=learning.horizon_seconds(seen))
+    never = memory.forecast is None  # then there was none that could be back
+    until = safety.pause_seconds(policy, horizon_seconds=0.0 if never else learning.horizon_seconds(seen))
     if seen.replicas <= 1 or idle_seconds >= until:
         return ""
     return f"idle for {idle_seconds:.0f} s, which may be a pause until it is {until:.0f} s"

@@ -55,6 +55,17 @@ def test_at_the_share_that_is_meant_nothing_moves() -> None:
     assert (found.sigmas, found.tail) == (pytest.approx(START.sigmas), pytest.approx(START.tail))
 
 
+@pytest.mark.parametrize("allowed", [0.01, 0.05, 0.1])
+def test_misses_that_come_in_crowds_count_also_where_many_are_allowed(allowed: float) -> None:
+    """In a tick of five six times the budget misses, and nothing in the others: a fifth more than the budget."""
+    margins = begin(allowed)
+    crowd = Missed("TPOT", allowed, 100.0 * (1.0 - 6.0 * allowed), 600.0 * allowed)
+    for tick in range(60):
+        seen = crowd if tick % 5 == 0 else Missed("TPOT", allowed, 100.0, 0.0)
+        margins = adjust(margins, (seen,), short=False, elapsed_seconds=5.0)
+    assert margins.tail > begin(allowed).tail
+
+
 def _calm_after(*, rate: float) -> Margins:
     """Half an hour at ten requests a second, a minute of a rate at which a tenth misses, and one minute in time."""
     margins = START

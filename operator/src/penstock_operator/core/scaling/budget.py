@@ -19,7 +19,8 @@ _TAIL_BOUNDS = (1.15, 4.0)
 # Per second at which every request misses, in sigmas and in parts of the tail.
 _SIGMAS_GAIN = 0.05
 _TAIL_GAIN = 0.02
-_WORST_SHARE = 0.2  # a collapse says no more than this about the margins: the backlog sees to it
+# A collapse says no more than this about the margins, or than so many times the budget: the backlog sees to it.
+_WORST_SHARE, _WORST_BUDGETS = 0.2, 5.0
 _LEAST_SERVED = 0.1
 _FIRST_TOKEN = ("TTFT", "Any")  # objectives that a prompt can miss by its own length
 _SPENT = 0.75  # share of the budget that is meant to be used, and
@@ -108,7 +109,7 @@ def adjust(
         return margins
     shares = [(_share(one, unavoidable), one) for one in judged]
     error, share, worst = max(
-        ((min(share, _WORST_SHARE) - margins.aim(one.allowed), share, one) for share, one in shares),
+        ((min(share, _worst(one.allowed)) - margins.aim(one.allowed), share, one) for share, one in shares),
         key=lambda found: found[0],
     )
     requests, decay = (worst.met + worst.missed) * elapsed_seconds, 0.5 ** (elapsed_seconds / _HALF_LIFE_SECONDS)
@@ -127,6 +128,11 @@ def _share(one: Missed, unavoidable: float) -> float:
     """Share of misses among those that replicas could have served in time."""
     lost = unavoidable if one.metric in _FIRST_TOKEN else 0.0
     return max(0.0, one.share - lost) / max(1.0 - lost, _LEAST_SERVED)
+
+
+def _worst(allowed: float) -> float:
+    """Share of misses that counts at most, for a budget of so many."""
+    return max(_WORST_SHARE, _WORST_BUDGETS * allowed)
 
 
 def _inside(value: float, bounds: tuple[float, float]) -> float:

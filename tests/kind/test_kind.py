@@ -332,4 +332,5 @@ def test_a_newcomer_who_follows_the_page_gets_tokens(world: World, tmp_path: Pat
         printed = world.kind.engine.run("env", *(f"{k}={v}" for k, v in env.items()), "bash", str(script), seconds=600)
         phase.seen = f"{len(blocks)} blocks of commands"
     answer = json.loads(next(line for line in printed.splitlines() if line.startswith('{"id"')))
-    assert answer["usage"]["completion_tokens"] == 16
+    reason, tokens = answer["choices"][0]["finish_reason"], answer["usage"]["completion_tokens"]
+    assert (reason, tokens) == ("length", 16) or (reason == "stop" and 1 <= tokens <= 16)  # the weights are random

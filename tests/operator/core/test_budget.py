@@ -85,6 +85,15 @@ def test_misses_count_by_requests_and_what_is_overspent_is_saved() -> None:
     assert fallen[0] < fallen[1] < 1.0
 
 
+@pytest.mark.parametrize("allowed", [0.02, 0.05, 0.1])
+def test_an_objective_that_many_may_miss_is_not_unlearned_in_minutes(allowed: float) -> None:
+    """A minute in time takes as much as at 99 %, though far more of the requests may miss."""
+    begun, calm = begin(allowed), Missed("TPOT", allowed, 100.0, 0.0)
+    found = adjust(begun, (calm,), short=False, elapsed_seconds=60.0)
+    assert begun.sigmas - found.sigmas == pytest.approx(START.sigmas - after(MET).sigmas)
+    assert found.tail / begun.tail == pytest.approx(after(MET).tail / START.tail)
+
+
 def test_what_was_overspent_is_forgotten() -> None:
     margins = _calm_after(rate=100.0)
     for _ in range(5 * 720):
@@ -117,4 +126,4 @@ def test_it_stays_inside_its_bounds(seen: list[Missed], short: bool, seconds: fl
     for _ in range(50):
         margins = adjust(margins, tuple(seen), short=short, elapsed_seconds=seconds, unavoidable=unavoidable)
     assert 0.25 <= margins.sigmas <= 4.0
-    assert 1.15 <= margins.tail <= 4.0
+    assert 1.2 <= margins.tail <= 8.0

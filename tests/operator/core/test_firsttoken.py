@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from observations import NOW, fresh, observation
 from penstock_operator.core.scaling import Memory, Observation, Policy, decide
-from penstock_operator.core.scaling.budget import Missed
+from penstock_operator.core.scaling.budget import TAIL, Missed
 from penstock_operator.core.scaling.capacity import attributed
 from penstock_operator.core.scaling.firsttoken import Prefill, bound, sustainable
 from penstock_operator.core.scaling.proof import Proof, fold
@@ -196,6 +196,21 @@ def test_predictions_cover_the_first_token() -> None:
     assert all(one.attainment < wanted.get(one.replicas, 1.0) for one in tight.predictions if one.replicas <= 2)
 
 
-def test_beside_an_objective_on_the_time_per_token_it_predicts_but_does_not_bind() -> None:
-    memory, _ = watched(replace(POLICY, tpot_seconds=0.05, ttft_seconds=0.15))
+def test_beside_an_objective_on_the_time_per_token_it_binds_only_where_that_leaves_it_no_room() -> None:
+    memory, _ = watched(replace(POLICY, tpot_seconds=0.05))
     assert memory.first_token is None
+    memory, now = watched(replace(POLICY, tpot_seconds=0.05, ttft_seconds=0.15), late=0.05)
+    decision, _ = decide(replace(POLICY, tpot_seconds=0.05, ttft_seconds=0.15), busy(8.0, 1500.0), memory, now)
+    assert memory.first_token is not None
+    assert decision.capacity_tokens_per_second == pytest.approx(memory.first_token, rel=0.05)
+
+
+def test_prompts_that_need_too_many_steps_are_nobody_s_fault() -> None:
+    """An idle replica takes 24 steps of 64 tokens for a prompt, and so longer than the first token may take."""
+    tails = []
+    for step_tokens in (8192, 64):
+        policy = replace(POLICY, ttft_seconds=0.2, tpot_seconds=0.05, step_tokens=step_tokens)
+        memory, _ = watched(policy, late=0.05)
+        assert memory.margins is not None
+        tails.append(memory.margins.tail)
+    assert tails[0] > TAIL > tails[1]

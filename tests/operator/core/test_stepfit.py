@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from observations import NOW, fresh, observation
 from penstock_operator.core.scaling import Memory, Policy, Signal, SignalState, decide
 from penstock_operator.core.scaling.budget import TAIL
-from penstock_operator.core.scaling.capacity import LEAST_WINDOWS, tokens_per_second
+from penstock_operator.core.scaling.capacity import LEAST_WINDOWS, longest_step, tokens_per_second
 from penstock_operator.core.scaling.learning import YOUNG_WINDOWS
 from penstock_operator.core.scaling.stepfit import StepFit, StepRates, sustainable, update
 
@@ -136,7 +136,7 @@ POLICY = Policy(min_replicas=1, max_replicas=50, tpot_seconds=0.05)
 
 def test_an_explicit_target_wins_and_the_lower_of_the_two_bounds_counts() -> None:
     fit = fitted(SWING)
-    bound = sustainable(fit, step_seconds=0.05 / TAIL, max_sequences=None)
+    bound = sustainable(fit, step_seconds=longest_step(0.05, fit.theta[0], TAIL), max_sequences=None)
     assert tokens_per_second(POLICY, None, fit) == bound
     assert tokens_per_second(POLICY, 1000.0, fit) == 800.0
     assert tokens_per_second(POLICY, 1e6, fit) == bound
@@ -144,6 +144,14 @@ def test_an_explicit_target_wins_and_the_lower_of_the_two_bounds_counts() -> Non
     assert tokens_per_second(replace(POLICY, tpot_seconds=None), None, fit) is None
     young = fitted(SWING[: LEAST_WINDOWS - 1])
     assert tokens_per_second(POLICY, None, young) is None, "a few windows prove nothing"
+
+
+def test_what_every_step_takes_is_no_reason_for_reserve() -> None:
+    """Only what comes on top of an empty step differs from request to request."""
+    assert longest_step(0.05, 0.0, 2.0) == pytest.approx(0.025)
+    assert longest_step(0.05, 0.03, 2.0) == pytest.approx(0.04)
+    assert longest_step(0.05, 0.04, 8.0) == pytest.approx(0.05), "hardly more than an empty one: nobody is quicker"
+    assert longest_step(0.05, 0.06, 2.0) == pytest.approx(0.05), "out of reach"
 
 
 def run(load: float, *, ticks: int = 60, **changes: object) -> tuple[int, Memory]:
@@ -159,7 +167,7 @@ def run(load: float, *, ticks: int = 60, **changes: object) -> tuple[int, Memory
 
 def test_a_service_without_a_target_grows_before_anything_queues() -> None:
     """The time per token is what tells: saturation alone would wait for a queue."""
-    needed = math.ceil(6000 / truth(0.05 / TAIL))
+    needed = math.ceil(6000 / truth(longest_step(0.05, A, TAIL)))
     replicas, memory = run(6000.0)
     assert memory.saturation_tokens_per_second is None
     assert needed <= replicas <= needed + 2

@@ -1,11 +1,13 @@
 """The error-budget loop: how much reserve the objectives need, learned from the requests that missed them.
 
 Two margins move. `sigmas` widens the forecast: it answers for requests that missed while the replicas were fewer than
-the load needed. `tail` says how much longer the slowest requests take than the mean one, and so how full a replica may
-be: it answers for those that missed while there was room. Each rises with its misses, both fall with every request that
-was in time, so that in the long run the share of misses comes to what is meant to be used of the budget, and nothing is
-kept for more. Misses come in crowds, when most is asked for, and the loop counts seconds; so requests are counted too:
-while more of the budget is used than is meant to be, less of it is aimed at, down to half.
+the load needed. `tail` says how much longer the slowest requests take than the mean one, beyond what even an empty step
+takes, and so how full a replica may be: it answers for those that missed while there was room. Each rises with its
+misses, both fall with every request that was in time, so that in the long run the share of misses comes to what is
+meant to be used of the budget, and nothing is kept for more. Misses come in crowds, when most is asked for, and the
+loop counts seconds; so requests are counted too: while more of the budget is used than is meant to be, less of it is
+aimed at, down to half. An objective that more than one request in a hundred may miss moves them by shares of its
+budget, else every minute in time would take five times as much at 95 % as at 99 %.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import NormalDist
 
-TAIL = 1.55
+TAIL = 1.85
 _SIGMAS_BOUNDS = (0.25, 4.0)
-_TAIL_BOUNDS = (1.15, 4.0)
-# Per second at which every request misses, in sigmas and in parts of the tail.
+_TAIL_BOUNDS = (1.2, 8.0)
+# Per second at which every request misses, in sigmas and in parts of the tail, for budgets up to the usual one.
 _SIGMAS_GAIN = 0.05
-_TAIL_GAIN = 0.02
+_TAIL_GAIN = 0.025
+_USUAL_BUDGET = 0.01
 # A collapse says no more than this about the margins, or than so many times the budget: the backlog sees to it.
 _WORST_SHARE, _WORST_BUDGETS = 0.2, 5.0
 _LEAST_SERVED = 0.1
@@ -59,7 +62,7 @@ class Margins:
 
     Attributes:
         sigmas: standard deviations of the forecast's error that are prepared for.
-        tail: time per token of the slowest requests over the mean step.
+        tail: time per token of the slowest requests over the mean step, both less an empty step.
         seconds: that the account is of, decayed like its counts.
         judged: requests.
         missed: those of them that replicas could have served in time.
@@ -112,6 +115,7 @@ def adjust(
         ((min(share, _worst(one.allowed)) - margins.aim(one.allowed), share, one) for share, one in shares),
         key=lambda found: found[0],
     )
+    error *= _USUAL_BUDGET / max(_USUAL_BUDGET, worst.allowed)
     requests, decay = (worst.met + worst.missed) * elapsed_seconds, 0.5 ** (elapsed_seconds / _HALF_LIFE_SECONDS)
     sigmas = margins.sigmas + (_SIGMAS_GAIN * error * elapsed_seconds if short or error < 0 else 0.0)
     tail = margins.tail * (1.0 + (0.0 if short and error > 0 else _TAIL_GAIN * error * elapsed_seconds))

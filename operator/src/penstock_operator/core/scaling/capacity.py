@@ -73,7 +73,7 @@ def tokens_per_second(
         policy: an explicit target wins.
         saturation: what a replica gave with a queue.
         fit: the step model, which says at what load the time per token reaches its objective.
-        tail: time per token of the slowest requests over the mean step.
+        tail: time per token of the slowest requests over the mean step, both less an empty step.
         prefill_per_token: prompt tokens to compute for each generated one, as offered now; None = as served lately.
         first_token: what the objective on the first token allows; None = unknown, or without one.
     """
@@ -84,10 +84,23 @@ def tokens_per_second(
     if policy.tpot_seconds is not None and modelled(fit):
         assert fit is not None
         mix = fit if prefill_per_token is None else replace(fit, prefill_per_token=prefill_per_token)
-        step = max(policy.tpot_seconds / tail, min(policy.tpot_seconds, _AS_GOOD_AS_IDLE * fit.theta[0]))
+        step = longest_step(policy.tpot_seconds, fit.theta[0], tail)
         bound = sustainable(mix, step_seconds=step, max_sequences=policy.max_sequences)
         known += [] if bound is None else [bound]
     return min(known, default=None)
+
+
+def longest_step(tpot_seconds: float, base: float, tail: float) -> float:
+    """Seconds that a mean step may take for the slowest requests to be in time.
+
+    What a step takes by itself is the same for all of them; only what comes on top differs.
+
+    Args:
+        tpot_seconds: bound of the time per token.
+        base: seconds of an empty step.
+        tail: time per token of the slowest requests over the mean step, both less `base`.
+    """
+    return min(tpot_seconds, max(base + (tpot_seconds - base) / tail, _AS_GOOD_AS_IDLE * base))
 
 
 def attributed(decision: Decision, policy: Policy, memory: Memory) -> Decision:

@@ -122,9 +122,10 @@ def _unavoidable(policy: Policy, memory: Memory) -> float:
     if policy.ttft_seconds is None or memory.fit is None or not capacity.modelled(memory.fit):
         return 0.0
     per_step, _, per_token = memory.fit.theta
-    if per_token <= 0:
+    each = per_token + per_step / policy.step_tokens  # a long prompt takes a step for each chunk of it
+    if each <= 0:
         return 0.0
-    return demand.share_longer(memory.prompt, (policy.ttft_seconds - per_step) / per_token)
+    return demand.share_longer(memory.prompt, (policy.ttft_seconds - per_step) / each)
 
 
 def capacity_of(policy: Policy, memory: Memory) -> float | None:
@@ -176,12 +177,13 @@ def _fits(known: float | None, seen: Observation, elapsed: float) -> float | Non
 def _in_time(policy: Policy, seen: Observation, memory: Memory, *, before: float | None) -> Memory:
     """Memory with what a replica carries with first tokens in time: the model's word, or what was seen, if more.
 
-    Only where nothing is promised on the time per token: its bound leaves first tokens room enough.
+    None where the bound on the time per token leaves first tokens room enough, as it mostly does.
     """
     length = demand.tokens_per_request(memory.output)
     promised = policy.ttft_seconds is not None or policy.wait_seconds is not None
-    if policy.allowed is None or policy.tpot_seconds is not None or not promised or length is None:
-        return replace(memory, first_token=None)
+    memory = replace(memory, first_token=None)
+    if policy.allowed is None or not promised or length is None:
+        return memory
     cost, elapsed = _cost(memory.fit, memory.prompt, length), 0.0 if before is None else (memory.at or before) - before
     shown = memory.proof
     if capacity.modelled(memory.fit) and seen.ready and seen.arrivals.fresh and elapsed <= LONGEST_GAP_SECONDS:
@@ -189,13 +191,15 @@ def _in_time(policy: Policy, seen: Observation, memory: Memory, *, before: float
         shown = proof.fold(shown, seen.missed, load=load, elapsed_seconds=elapsed)
     of, bound = prefill_of(policy, memory, replicas=seen.ready), None
     if of is not None and memory.fit is not None and memory.fit.windows >= _PROMPT_WINDOWS:
+        paced = None if policy.tpot_seconds is None else capacity_of(policy, memory)
         asked = ((policy.ttft_seconds, True), (policy.wait_seconds, False))
+        limits = [firsttoken.bound(of, seconds=one, computed=computed) for one, computed in asked if one is not None]
         bounds = [
-            firsttoken.sustainable(firsttoken.bound(of, seconds=seconds, computed=computed), allowed=policy.allowed)
-            for seconds, computed in asked
-            if seconds is not None
+            firsttoken.sustainable(limit, allowed=policy.allowed)
+            for limit in limits
+            if paced is None or limit.late(paced) > policy.allowed
         ]
-        bound = min(bounds)
+        bound = min(bounds, default=None)
     carried = None if shown is None else shown.carried(policy.allowed, unavoidable=_unavoidable(policy, memory))
     if bound is not None and carried is not None:
         bound = max(bound, carried / cost * length)

@@ -1,10 +1,10 @@
 """What a number of replicas would do to the objectives: the share of requests that would meet them.
 
 Three things decide it. The load that comes is not known: it is taken as normal, with the forecast's mean and width.
-Under a given load the time per token differs from request to request: it is taken as lognormal about the mean step,
-with the measured tail. And first tokens wait for one another (`firsttoken`), whatever the pace of the tokens after
-them: both shares are multiplied. A load beyond what the replicas can carry at all meets nothing. Without a step model
-only the first counts.
+Under a given load the time per token differs from request to request: what it has beyond an empty step is taken as
+lognormal about its mean, with the tail of the margins. And first tokens wait for one another (`firsttoken`), whatever
+the pace of the tokens after them: both shares are multiplied. A load beyond what the replicas can carry at all meets
+nothing. Without a step model only the first counts.
 """
 
 from __future__ import annotations
@@ -81,11 +81,14 @@ def _in_time(policy: Policy, memory: Memory, margins: Margins, fullness: float) 
     """Share of the requests that are in time under one load."""
     if policy.tpot_seconds is None or memory.fit is None or not capacity.modelled(memory.fit):
         return 1.0 if fullness <= 1.0 else 0.0
-    base, bound = memory.fit.theta[0], policy.tpot_seconds / margins.tail
+    base = memory.fit.theta[0]
+    if base >= policy.tpot_seconds:
+        return 0.0
+    bound = capacity.longest_step(policy.tpot_seconds, base, margins.tail)
     # At the bound a step is all but `base` useful work, and useful work is in proportion to the load.
     useful = fullness * max(0.0, 1.0 - base / bound)
     if useful >= 1.0:
         return 0.0
-    step = max(base / (1.0 - useful), 1e-9)
+    beyond = max(base * useful / (1.0 - useful), 1e-9)
     spread = max(1e-6, math.log(margins.tail) / _TAIL_QUANTILE)
-    return _NORMAL.cdf(math.log(policy.tpot_seconds / step) / spread)
+    return _NORMAL.cdf(math.log((policy.tpot_seconds - base) / beyond) / spread)

@@ -25,7 +25,7 @@ def lived(loads: list[float], *, horizon: float = 65.0) -> Rental:
     """After one load per tick, in replicas."""
     known = Rental()
     for index, busy in enumerate(loads):
-        known = follow(known, busy, now=NOW + TICK * index, shortest=120.0, horizon_seconds=horizon)
+        known = follow(known, busy, now=NOW + TICK * index, shortest=120.0, horizon_seconds=horizon, anyway=0)
     return known
 
 

@@ -52,22 +52,22 @@ def update_output(output: OutputLength, seen: Observation, *, now: float) -> Out
     elapsed = 0.0 if output.at is None else max(0.0, now - output.at)
     if output.at is None or elapsed > LONGEST_GAP_SECONDS:
         # One window's rates say nothing of an hour without signals, and would outweigh all that is known.
-        return replace(output, running=running, at=now, recent=(0.0, 0.0, running), late=running)
+        return replace(output, running=running, at=now, recent=(0.0, 0.0, running), lagged=running)
     served = seen.finished.value > 0 and seen.arrivals.value > 0  # while nobody asks, nothing is learned or forgotten
     # A rate over a window is that of half a window ago; so should be what it is compared with.
     weight = 1.0 - math.exp(-2.0 * elapsed / seen.scraped_window_seconds)
-    late = output.late + weight * (running - output.late)
+    lagged = output.lagged + weight * (running - output.lagged)
 
     def folded(sums: tuple[float, float, float], half_life: float) -> tuple[float, float, float]:
         decay = 0.5 ** (elapsed / half_life) if served else 1.0
         return (
             sums[0] * decay + seen.generated_tokens.value * elapsed,
             sums[1] * decay + seen.finished.value * elapsed,
-            sums[2] * decay + late * (1.0 - decay),
+            sums[2] * decay + lagged * (1.0 - decay),
         )
 
     sums = folded((output.tokens, output.requests, output.running), LENGTH_HALF_LIFE_SECONDS)
-    return _shifted(OutputLength(*sums, now, folded(output.recent, _RECENT_HALF_LIFE_SECONDS), late))
+    return _shifted(OutputLength(*sums, now, folded(output.recent, _RECENT_HALF_LIFE_SECONDS), lagged))
 
 
 def _shifted(output: OutputLength) -> OutputLength:
@@ -76,7 +76,7 @@ def _shifted(output: OutputLength) -> OutputLength:
     Only longer: of requests that come all at once few tokens are counted yet, so they look shorter than they are.
     """
     tokens, finished, ran = output.recent
-    requests, before = finished + (output.late - ran) / 2, tokens_per_request(output)
+    requests, before = finished + (output.lagged - ran) / 2, tokens_per_request(output)
     if before is None or requests < _LEAST_RECENT:
         return output
     if tokens / requests <= before * (1.0 + SHIFT_SIGMAS * _LENGTH_SPREAD / math.sqrt(requests)):
@@ -86,7 +86,7 @@ def _shifted(output: OutputLength) -> OutputLength:
 
 def tokens_per_request(output: OutputLength) -> float | None:
     """Mean generated tokens per request, or None before enough requests were seen."""
-    requests = output.requests + (output.late - output.running) / 2
+    requests = output.requests + (output.lagged - output.running) / 2
     if requests < _LEAST_REQUESTS or output.tokens <= 0:
         return None
     return output.tokens / requests

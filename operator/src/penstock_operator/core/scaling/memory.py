@@ -22,7 +22,7 @@ class OutputLength:
         running: decayed mean of running requests.
         at: time of the last update; None before the first.
         recent: the three of the last half minute.
-        late: running requests, as late as rates over a window are.
+        lagged: running requests, as late as rates over a window are.
     """
 
     tokens: float = 0.0
@@ -30,7 +30,7 @@ class OutputLength:
     running: float = 0.0
     at: float | None = None
     recent: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    late: float = 0.0
+    lagged: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def held(known: Rental, *, now: float, seconds: float) -> int:
 
 
 def follow(
-    known: Rental, busy: float, *, now: float, shortest: float, horizon_seconds: float, anyway: int = 0
+    known: Rental, busy: float, *, now: float, shortest: float, horizon_seconds: float, anyway: int
 ) -> Rental:
     """What each window would have cost, with one tick more.
 

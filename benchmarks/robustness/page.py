@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from benchmarks.robustness import traces
+from benchmarks.robustness import replicas, traces
 from benchmarks.robustness.text import Figures, prose, ran, table, verdict
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -230,4 +230,5 @@ _PARTS: Final[Mapping[str, Callable[[Figures], Iterator[str]]]] = {
     "timed": _timed,
     "warm": traces.warm,
     "hindsight": traces.hindsight,
+    "replicas": replicas.replicas,
 }

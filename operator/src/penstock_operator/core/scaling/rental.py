@@ -63,9 +63,7 @@ def held(known: Rental, *, now: float, seconds: float) -> int:
     return max((count for at, count in known.history if at > now - seconds), default=0)
 
 
-def follow(
-    known: Rental, busy: float, *, now: float, shortest: float, horizon_seconds: float, anyway: int
-) -> Rental:
+def follow(known: Rental, busy: float, *, now: float, shortest: float, horizon_seconds: float, anyway: int) -> Rental:
     """What each window would have cost, with one tick more.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from penstock_contract.profile import Profile, load_profile
+from penstock_contract.profile import load_profile
 from penstock_lab.simulate import oracle
 from penstock_lab.simulate.scaling import scaled
 from penstock_lab.simulate.score import Objectives
@@ -173,8 +173,8 @@ def _slopes(requests: Requests, begin: float, end: float, seconds: float) -> tup
     return begin + first * _CELL_SECONDS, slope
 
 
-def cut(stretch: Stretch, seed: int, *, profile: Profile = PROFILE, objectives: Objectives = OBJECTIVES) -> Requests:
-    """The traffic of a stretch, scaled to as many replicas of a profile, with the draws of a seed."""
+def cut(stretch: Stretch, seed: int) -> Requests:
+    """The traffic of a stretch, scaled, with the draws of a seed."""
     requests = whole(stretch.trace)
     first, last = np.searchsorted(requests.arrival, [stretch.begin, stretch.end])
     rows = slice(int(first), int(last))
@@ -182,5 +182,5 @@ def cut(stretch: Stretch, seed: int, *, profile: Profile = PROFILE, objectives: 
         requests.arrival[rows] - stretch.begin, requests.prompt[rows], requests.output[rows], requests.cached[rows]
     )
     replicas = next(one.replicas for one in TRACES if one.name == stretch.trace)
-    scale = replicas / max(1e-9, oracle.mean_replicas(part, profile, objectives))
+    scale = replicas / max(1e-9, oracle.mean_replicas(part, PROFILE, OBJECTIVES))
     return scaled(part, scale, seed=seed)

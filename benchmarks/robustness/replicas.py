@@ -1,0 +1,60 @@
+"""Part of the page on other replicas and other objectives than the comparison's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from benchmarks.robustness.text import Figures, prose, ran, table
+
+_HALVES = {"tuning": "first halves", "held": "second halves"}
+
+
+def replicas(figures: Figures) -> Iterator[str]:
+    """What becomes of the same traffic elsewhere."""
+    rows = figures["rows"]
+    good = sum(row["attainment"] >= row["asked"] for row in rows)
+    yield "## Other replicas, other objectives\n"
+    yield ran(figures)
+    yield prose(
+        "The comparison has one replica and one pair of objectives, which a policy could fit. Here the steepest "
+        f"stretches and the short traces of the {_HALVES[figures['part']]}, scaled to the same fluid mean, meet every "
+        "reference replica, smaller token budgets of a step (which a service would tell by its arguments), and a "
+        f"tighter and a looser SLA; start-up 60 s. Ours as it ships, begun anew: {good} of {len(rows)} attain. "
+        f"{figures['without']} more are left out, where no number of replicas attains or the requests are over a "
+        "million and a half. No bar was set."
+    )
+    columns = ("replica", "tokens a step", "SLA", "attain", "least", "GPU-hours / oracle", "dearest")
+    yield "\n" + table(columns, [_world(group) for group in _grouped(rows)])
+    yield "\nWhat does not attain:\n"
+    missed = [row for row in rows if row["attainment"] < row["asked"]]
+    columns = ("case", "replica", "tokens a step", "SLA", "attained", "GPU-hours / oracle")
+    lines = [(row["case"], *_about(row), f"{row['attainment']:.2%}", f"{_ratio(row):.2f}") for row in missed]
+    yield table(columns, lines) if lines else "Nothing."
+
+
+def _grouped(rows: Sequence[Figures]) -> list[list[Figures]]:
+    found: dict[tuple[str, ...], list[Figures]] = {}
+    for row in rows:
+        found.setdefault(_about(row), []).append(row)
+    return list(found.values())
+
+
+def _world(rows: Sequence[Figures]) -> tuple[str, ...]:
+    good, ratios = sum(row["attainment"] >= row["asked"] for row in rows), [_ratio(row) for row in rows]
+    return (
+        *_about(rows[0]),
+        f"{good} of {len(rows)}",
+        f"{min(row['attainment'] for row in rows):.2%}",
+        f"{np.mean(ratios):.2f}",
+        f"{max(ratios):.2f}",
+    )
+
+
+def _about(row: Figures) -> tuple[str, str, str]:
+    sla = f"{row['ttft_seconds']:g} s, {1e3 * row['tpot_seconds']:.0f} ms for {row['asked']:.0%}"
+    return row["replica"], f"{row['step_tokens']:,}", sla
+
+
+def _ratio(row: Figures) -> float:
+    return float(row["gpu_hours"] / row["oracle_gpu_hours"])

@@ -180,6 +180,16 @@ def test_the_share_of_prompts_that_are_too_long() -> None:
     assert share_longer(prompt, 1e12) == 0.0
 
 
+@pytest.mark.parametrize("power", [1.0, 2.0])
+@pytest.mark.parametrize("tokens", [700.0, 1000.0, 1500.0, 3000.0])
+def test_of_longer_prompts_there_are_fewer_between_powers_of_two_as_well(power: float, tokens: float) -> None:
+    """Lengths whose survival is a power law: within a sixteenth of the truth, where a straight line is off by more."""
+    lengths = tuple(2.0 ** (-power * (bits - 1)) - 2.0 ** (-power * bits) for bits in range(40))
+    prompt = PromptLength(1.0, 1.0, offered=1.0, computed=1.0, lengths=tuple(1e9 * one for one in lengths))
+    truth = tokens**-power / sum(lengths)
+    assert share_longer(prompt, tokens) == pytest.approx(truth, rel=1 / 16)
+
+
 def test_kinds_of_prompts_have_the_mean_of_now_and_the_spread_of_a_longer_time() -> None:
     lengths = tuple(80.0 if bits == 9 else 20.0 if bits == 12 else 0.0 for bits in range(20))
     prompt = PromptLength(tokens=100_000.0, requests=100.0, offered=200_000.0, computed=100_000.0, lengths=lengths)

@@ -143,15 +143,26 @@ def prompts(prompt: PromptLength) -> tuple[tuple[float, float], ...]:
 def share_longer(prompt: PromptLength, tokens: float) -> float:
     """Share of the requests of which more than so many prompt tokens have to be computed; 0 when not known.
 
-    Inside the bounds of a power of two lengths count as spread evenly over their logarithm.
+    Between powers of two it is the monotone cubic through them, over the logarithm (Fritsch and Butland 1984): there
+    are fewer of the longer ones inside a power of two as well, where a straight line says that there are as many.
     """
     total = sum(prompt.lengths)
     if total < _LEAST_REQUESTS or prompt.offered <= 0 or prompt.computed <= 0:
         return 0.0
     bits = math.log2(max(1.0, tokens * prompt.offered / prompt.computed)) + 1.0
     whole = int(bits)
-    inside = prompt.lengths[whole] * (1.0 - (bits - whole)) if whole < len(prompt.lengths) else 0.0
-    return (sum(prompt.lengths[whole + 1 :]) + inside) / total
+    padded = (0.0, *prompt.lengths, *(0.0,) * max(0, whole + 2 - len(prompt.lengths)))
+    before, inside, after = padded[whole : whole + 3]
+    part = bits - whole
+    begin, end = sum(prompt.lengths[whole:]), sum(prompt.lengths[whole + 1 :])
+    cubic = part * part * (3.0 - 2.0 * part)
+    falls = _mean_fall(before, inside) * part * (1.0 - part) ** 2 - _mean_fall(inside, after) * part**2 * (1.0 - part)
+    return (begin + (end - begin) * cubic - falls) / total
+
+
+def _mean_fall(one: float, other: float) -> float:
+    """Harmonic mean; 0 where either is."""
+    return 2.0 * one * other / (one + other) if one > 0 and other > 0 else 0.0
 
 
 def remember(memory: Memory, seen: Observation, *, now: float, elapsed_seconds: float) -> Memory:

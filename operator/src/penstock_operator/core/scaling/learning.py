@@ -20,6 +20,7 @@ STARTUP_SECONDS = 60.0  # of a replica, until one was measured
 _TICK_SECONDS = 5.0
 _LATE_SECONDS = 20.0
 _NEW_SECONDS, _NEW_WINDOWS = 600.0, 2.0  # how long nobody knows how the load swings, and what is waited for then
+_FOR_CERTAIN = 1.05  # over a bound, where the step model is known to about so much
 _LATE = 0.1  # share of requests that miss: a collapse, not a tail
 _MOST_MORE = 0.5
 _BUSY_SEQUENCES = 2.0
@@ -118,14 +119,14 @@ def _adjusted(policy: Policy, seen: Observation, memory: Memory, now: float) -> 
 
 
 def _unavoidable(policy: Policy, memory: Memory) -> float:
-    """Share of requests whose prompt alone takes a replica longer than the first token may take."""
+    """Share of requests whose prompt alone takes a replica longer than the first token may take, beyond doubt."""
     if policy.ttft_seconds is None or memory.fit is None or not capacity.modelled(memory.fit):
         return 0.0
     per_step, _, per_token = memory.fit.theta
     each = per_token + per_step / policy.step_tokens  # a long prompt takes a step for each chunk of it
     if each <= 0:
         return 0.0
-    return demand.share_longer(memory.prompt, (policy.ttft_seconds - per_step) / each)
+    return demand.share_longer(memory.prompt, (_FOR_CERTAIN * policy.ttft_seconds - per_step) / each)
 
 
 def capacity_of(policy: Policy, memory: Memory) -> float | None:

@@ -11,8 +11,10 @@ MET = Missed("TTFT", allowed=0.01, met=100.0, missed=0.0)
 START = begin(0.01)
 
 
-def after(*seen: Missed, short: bool = False, seconds: float = 60.0, unavoidable: float = 0.0) -> Margins:
-    return adjust(START, seen, short=short, elapsed_seconds=seconds, unavoidable=unavoidable)
+def after(
+    *seen: Missed, short: bool = False, seconds: float = 60.0, unavoidable: float = 0.0, crowded: float = 1.0
+) -> Margins:
+    return adjust(START, seen, short=short, elapsed_seconds=seconds, unavoidable=unavoidable, crowded=crowded)
 
 
 def test_the_first_reserve_follows_from_what_may_miss() -> None:
@@ -104,6 +106,11 @@ def test_what_was_overspent_is_forgotten() -> None:
 def test_prompts_that_are_too_long_for_any_replica_ask_for_none() -> None:
     assert after(MISSED, unavoidable=0.1).tail < START.tail
     assert after(Missed("TPOT", 0.01, 90.0, 10.0), unavoidable=0.1).tail > START.tail
+
+
+def test_misses_of_requests_that_found_an_idle_replica_ask_for_none() -> None:
+    assert after(MISSED, crowded=0.0).tail < START.tail
+    assert START.tail < after(MISSED, crowded=0.05).tail < after(MISSED).tail
 
 
 def test_nothing_judged_changes_nothing() -> None:

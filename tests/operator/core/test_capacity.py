@@ -7,6 +7,7 @@ from penstock_operator.core.scaling import Decision, Memory, Observation, Policy
 from penstock_operator.core.scaling.capacity import (
     SATURATION_MARGIN,
     attributed,
+    crowded,
     learn_saturation,
     saturated,
     tokens_per_second,
@@ -62,6 +63,18 @@ def test_a_queue_has_to_last_a_whole_window() -> None:
         known.append(memory.saturation_tokens_per_second)
     assert known[:12] == [None] * 12
     assert known[-1] == 1000
+
+
+def test_where_most_replicas_are_idle_hardly_any_request_finds_none() -> None:
+    def share(running: float, waiting: float = 0.0, *, ready: int = 8, lately: float = 0.0) -> float:
+        seen = observation(replicas=ready, running=running)
+        return crowded(replace(seen, waiting=fresh(waiting)), lately)
+
+    assert share(2.0) < 0.01 < share(4.0, ready=4)
+    assert share(2.0, waiting=6.0) == share(8.0) == share(80.0) == 1.0
+    assert share(0.0, lately=8.0) == 1.0, "one scrape may have met them all idle"
+    assert share(1.0, ready=2) == pytest.approx(0.5**6**0.5), "of two replicas both are busy now and then"
+    assert crowded(replace(observation(replicas=8), running=Signal(SignalState.STALE)), 0.0) == 1.0
 
 
 def test_what_waits_for_the_next_step_is_no_queue() -> None:

@@ -96,7 +96,13 @@ def begin(allowed: float | None) -> Margins:
 
 
 def adjust(
-    margins: Margins, seen: tuple[Missed, ...], *, short: bool, elapsed_seconds: float, unavoidable: float = 0.0
+    margins: Margins,
+    seen: tuple[Missed, ...],
+    *,
+    short: bool,
+    elapsed_seconds: float,
+    unavoidable: float = 0.0,
+    crowded: float = 1.0,
 ) -> Margins:
     """The margins after some seconds more.
 
@@ -106,11 +112,12 @@ def adjust(
         short: the replicas were too few for the load, or requests waited beyond what is tolerated.
         elapsed_seconds: since the last time.
         unavoidable: share of requests whose first token comes too late on an idle replica; no margin helps them.
+        crowded: share of requests that found no idle replica; no margin would have helped more of them.
     """
     judged = [one for one in seen if one.met + one.missed > 0]
     if not judged or elapsed_seconds <= 0:
         return margins
-    shares = [(_share(one, unavoidable), one) for one in judged]
+    shares = [(min(crowded, _share(one, unavoidable)), one) for one in judged]
     error, share, worst = max(
         ((min(share, _worst(one.allowed)) - margins.aim(one.allowed), share, one) for share, one in shares),
         key=lambda found: found[0],

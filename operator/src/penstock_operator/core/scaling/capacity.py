@@ -38,6 +38,22 @@ def saturated(seen: Observation) -> bool:
     return seen.waiting.value >= max(2.0 * seen.ready, _QUEUED_SECONDS * finished)
 
 
+def crowded(seen: Observation, lately: float) -> float:
+    """Share of requests that found no idle replica, as far as known: the chance to wait of a queue with many servers.
+
+    By Sakasegawa (1977), as in `firsttoken`; requests go to the replica with the least to do.
+
+    Args:
+        seen: at this tick.
+        lately: running requests as a mean of the last half minute, since those of one scrape are few by chance.
+    """
+    if not (seen.ready and seen.running.fresh and seen.waiting.fresh):
+        return 1.0
+    held = 0.0 if seen.held is None else seen.held.value
+    used = (max(seen.running.value, lately) + seen.waiting.value + held) / seen.ready
+    return math.pow(min(1.0, used), math.sqrt(2.0 * (seen.ready + 1.0)))
+
+
 def learn_saturation(known: float | None, seen: Observation) -> float | None:
     """Saturated rate of one replica in generated tokens/s, from a window in which it was saturated all the time.
 

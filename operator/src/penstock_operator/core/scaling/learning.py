@@ -112,6 +112,7 @@ def _adjusted(policy: Policy, seen: Observation, memory: Memory, now: float) -> 
             memory.margins or budget.begin(policy.allowed),
             seen.missed,
             unavoidable=_unavoidable(policy, memory),
+            crowded=capacity.crowded(seen, memory.output.lagged),
             short=short,
             elapsed_seconds=elapsed,
         ),

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 from benchmarks.policy.compare import MAX_REPLICAS
-from benchmarks.policy.traffic import TRACES, Stretch, stretches, whole
+from benchmarks.policy.traffic import OBJECTIVES, TRACES, Stretch, stretches, whole
 from benchmarks.robustness.page import command, keep, write
 
 from penstock_contract.profile import Profile, load_profile
@@ -29,7 +29,6 @@ from penstock_lab.simulate.score import Objectives, score
 from penstock_lab.simulate.state import Requests
 from penstock_lab.simulate.world import Setting, World
 
-_USUAL: Final = Objectives(ttft_seconds=2.0, tpot_seconds=0.05, attainment=0.99)
 _OTHERS: Final = (
     Objectives(ttft_seconds=1.0, tpot_seconds=0.04, attainment=0.99),
     Objectives(ttft_seconds=5.0, tpot_seconds=0.1, attainment=0.95),
@@ -46,8 +45,8 @@ _REFERENCES: Final = (
 )
 _STEP_TOKENS: Final = 8192
 _WORLDS: Final = (
-    *((name, _STEP_TOKENS, _USUAL) for name in _REFERENCES),
-    *(("llama70b-fp8-tp4-h100", tokens, _USUAL) for tokens in (2048, 512)),
+    *((name, _STEP_TOKENS, OBJECTIVES) for name in _REFERENCES),
+    *(("llama70b-fp8-tp4-h100", tokens, OBJECTIVES) for tokens in (2048, 512)),
     *((name, _STEP_TOKENS, other) for other in _OTHERS for name in (_REFERENCES[0], _REFERENCES[1], _REFERENCES[5])),
 )
 _MOST_REQUESTS: Final = 1_500_000

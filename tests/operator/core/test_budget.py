@@ -96,6 +96,11 @@ def test_an_objective_that_many_may_miss_is_not_unlearned_in_minutes(allowed: fl
     assert found.tail / begun.tail == pytest.approx(after(MET).tail / START.tail)
 
 
+def test_a_loose_objective_that_misses_more_does_not_hide_a_tight_one() -> None:
+    tight, loose = Missed("TTFT", 0.01, 95.0, 5.0), Missed("E2E", 0.05, 88.0, 12.0)
+    assert after(tight, loose).tail == pytest.approx(after(tight).tail)
+
+
 def test_what_was_overspent_is_forgotten() -> None:
     margins = _calm_after(rate=100.0)
     for _ in range(5 * 720):
@@ -127,10 +132,15 @@ shares = st.floats(0, 100)
     short=st.booleans(),
     seconds=st.floats(0, 60),
     unavoidable=st.floats(0, 1),
+    crowded=st.floats(0, 1),
 )
-def test_it_stays_inside_its_bounds(seen: list[Missed], short: bool, seconds: float, unavoidable: float) -> None:
+def test_it_stays_inside_its_bounds(
+    seen: list[Missed], short: bool, seconds: float, unavoidable: float, crowded: float
+) -> None:
     margins = START
     for _ in range(50):
-        margins = adjust(margins, tuple(seen), short=short, elapsed_seconds=seconds, unavoidable=unavoidable)
+        margins = adjust(
+            margins, tuple(seen), short=short, elapsed_seconds=seconds, unavoidable=unavoidable, crowded=crowded
+        )
     assert 0.25 <= margins.sigmas <= 4.0
     assert 1.2 <= margins.tail <= 8.0

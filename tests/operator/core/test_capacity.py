@@ -70,11 +70,15 @@ def test_where_most_replicas_are_idle_hardly_any_request_finds_none() -> None:
         seen = observation(replicas=ready, running=running)
         return crowded(replace(seen, waiting=fresh(waiting)), lately)
 
-    assert share(2.0) < 0.01 < share(4.0, ready=4)
+    assert share(1.0) < 0.01 < share(2.0)
     assert share(2.0, waiting=6.0) == share(8.0) == share(80.0) == 1.0
     assert share(0.0, lately=8.0) == 1.0, "one scrape may have met them all idle"
-    assert share(1.0, ready=2) == pytest.approx(0.5**6**0.5), "of two replicas both are busy now and then"
-    assert crowded(replace(observation(replicas=8), running=Signal(SignalState.STALE)), 0.0) == 1.0
+    assert share(0.2, ready=1) == pytest.approx(0.2), "a single one is busy as often as it is not idle"
+    idle = replace(observation(replicas=8), running=fresh(0.0), waiting=fresh(0.0), held=fresh(0.0))
+    assert crowded(idle, 0.0) == 0.0
+    unseen = Signal(SignalState.STALE)
+    for part in (replace(idle, running=unseen), replace(idle, held=unseen), replace(idle, reporting=fresh(1))):
+        assert crowded(part, 0.0) == 1.0, "what is not seen is not idle"
 
 
 def test_what_waits_for_the_next_step_is_no_queue() -> None:

@@ -181,13 +181,13 @@ def test_the_share_of_prompts_that_are_too_long() -> None:
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0])
-@pytest.mark.parametrize("tokens", [700.0, 1000.0, 1500.0, 3000.0])
+@pytest.mark.parametrize("tokens", [700.0, 1500.0, 3000.0])
 def test_of_longer_prompts_there_are_fewer_between_powers_of_two_as_well(power: float, tokens: float) -> None:
-    """Lengths whose survival is a power law: within a sixteenth of the truth, where a straight line is off by more."""
+    """Lengths whose survival is a power law: within a thirtieth of the truth, where a straight line is off by more."""
     lengths = tuple(2.0 ** (-power * (bits - 1)) - 2.0 ** (-power * bits) for bits in range(40))
     prompt = PromptLength(1.0, 1.0, offered=1.0, computed=1.0, lengths=tuple(1e9 * one for one in lengths))
     truth = tokens**-power / sum(lengths)
-    assert share_longer(prompt, tokens) == pytest.approx(truth, rel=1 / 16)
+    assert share_longer(prompt, tokens) == pytest.approx(truth, rel=1 / 30)
 
 
 def test_kinds_of_prompts_have_the_mean_of_now_and_the_spread_of_a_longer_time() -> None:

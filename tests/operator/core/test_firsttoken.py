@@ -28,7 +28,7 @@ services = st.builds(
     slots=st.none() | st.floats(1, 512),
     fits=st.none() | st.floats(1, 512),
     replicas=st.integers(1, 50),
-    stretch=st.floats(0.7, 2.5),
+    stretch=st.floats(0.65, 4.4),
 )
 
 
@@ -203,6 +203,20 @@ def test_beside_an_objective_on_the_time_per_token_it_binds_only_where_that_leav
     decision, _ = decide(replace(POLICY, tpot_seconds=0.05, ttft_seconds=0.15), busy(8.0, 1500.0), memory, now)
     assert memory.first_token is not None
     assert decision.capacity_tokens_per_second == pytest.approx(memory.first_token, rel=0.05)
+
+
+def test_requests_that_find_an_idle_replica_move_no_margin() -> None:
+    """Eight replicas, a request now and then, and one of ten late: more replicas would not have changed that."""
+    found = []
+    for replicas in (8, 1):
+        memory, now = Memory(), NOW
+        for tick in range(60):
+            seen = busy(0.5 + 0.1 * (tick % 3), 1500.0, replicas=replicas, late=0.1)
+            _, memory = decide(replace(POLICY, tpot_seconds=0.05), seen, memory, now)
+            now += 5.0
+        assert memory.margins is not None
+        found.append(memory.margins.tail)
+    assert found[0] < TAIL < found[1]
 
 
 def test_prompts_that_need_too_many_steps_are_nobody_s_fault() -> None:

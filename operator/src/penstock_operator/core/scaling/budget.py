@@ -119,10 +119,9 @@ def adjust(
         return margins
     shares = [(min(crowded, _share(one, unavoidable)), one) for one in judged]
     error, share, worst = max(
-        ((min(share, _worst(one.allowed)) - margins.aim(one.allowed), share, one) for share, one in shares),
+        ((_error(share, one, margins), share, one) for share, one in shares),
         key=lambda found: found[0],
     )
-    error *= _USUAL_BUDGET / max(_USUAL_BUDGET, worst.allowed)
     requests, decay = (worst.met + worst.missed) * elapsed_seconds, 0.5 ** (elapsed_seconds / _HALF_LIFE_SECONDS)
     sigmas = margins.sigmas + (_SIGMAS_GAIN * error * elapsed_seconds if short or error < 0 else 0.0)
     tail = margins.tail * (1.0 + (0.0 if short and error > 0 else _TAIL_GAIN * error * elapsed_seconds))
@@ -139,6 +138,12 @@ def _share(one: Missed, unavoidable: float) -> float:
     """Share of misses among those that replicas could have served in time."""
     lost = unavoidable if one.metric in _FIRST_TOKEN else 0.0
     return max(0.0, one.share - lost) / max(1.0 - lost, _LEAST_SERVED)
+
+
+def _error(share: float, one: Missed, margins: Margins) -> float:
+    """How much more missed than is meant to; of budgets beyond the usual one as if they were that large."""
+    error = min(share, _worst(one.allowed)) - margins.aim(one.allowed)
+    return error * _USUAL_BUDGET / max(_USUAL_BUDGET, one.allowed)
 
 
 def _worst(allowed: float) -> float:

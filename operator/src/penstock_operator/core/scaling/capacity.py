@@ -13,6 +13,7 @@ import math
 from dataclasses import replace
 
 from penstock_operator.core.scaling.budget import TAIL
+from penstock_operator.core.scaling.firsttoken import all_busy
 from penstock_operator.core.scaling.memory import Memory
 from penstock_operator.core.scaling.stepfit import StepFit, sustainable, update
 from penstock_operator.core.scaling.types import Decision, Observation, Policy
@@ -39,19 +40,21 @@ def saturated(seen: Observation) -> bool:
 
 
 def crowded(seen: Observation, lately: float) -> float:
-    """Share of requests that found no idle replica, as far as known: the chance to wait of a queue with many servers.
-
-    By Sakasegawa (1977), as in `firsttoken`; requests go to the replica with the least to do.
+    """Share of requests that found no idle replica, as far as known; requests go to the one with the least to do.
 
     Args:
         seen: at this tick.
-        lately: running requests as a mean of the last half minute, since those of one scrape are few by chance.
+        lately: running requests as a mean over about a rate window, since those of one scrape are few by chance.
+
+    Returns:
+        1 where not everything is seen: what is missing is not taken for idle.
     """
-    if not (seen.ready and seen.running.fresh and seen.waiting.fresh):
+    signals = (seen.running, seen.waiting, seen.reporting, *(() if seen.held is None else (seen.held,)))
+    if not seen.ready or not all(signal.fresh for signal in signals) or seen.reporting.value < seen.ready:
         return 1.0
     held = 0.0 if seen.held is None else seen.held.value
     used = (max(seen.running.value, lately) + seen.waiting.value + held) / seen.ready
-    return math.pow(min(1.0, used), math.sqrt(2.0 * (seen.ready + 1.0)))
+    return all_busy(used, seen.ready)
 
 
 def learn_saturation(known: float | None, seen: Observation) -> float | None:

@@ -111,7 +111,7 @@ class Bound:
             return 0.0, 1.0, longest
         servers = self.of.replicas
         mean = self.square * unit / (2.0 * self.mean * (1.0 - used) * math.sqrt(servers))
-        return used ** (math.sqrt(2.0 * (servers + 1.0)) - 1.0), mean, longest
+        return all_busy(used, servers), mean, longest
 
     def _slots(self, load: float, decoding: float, useful: float) -> tuple[float, float]:
         """Chance that no replica has room for another sequence, and how many waiting requests get one each second.
@@ -127,6 +127,11 @@ class Bound:
         if of.fits is not None:  # tokens vary by the lengths of prompts, too
             away = min(away, (of.fits - decoding) * unit * self.mean / math.sqrt(self.square))
         return 0.5 * math.erfc(away / math.sqrt(2.0)), of.replicas * (self.most - load) / of.output
+
+
+def all_busy(used: float, servers: int) -> float:
+    """Chance that a request finds no idle server, of a queue whose servers are so busy (Sakasegawa 1977)."""
+    return math.pow(min(1.0, max(0.0, used)), math.sqrt(2.0 * (servers + 1.0)) - 1.0)
 
 
 def bound(of: Prefill, *, seconds: float, computed: bool = True) -> Bound:

@@ -21,7 +21,7 @@ from benchmarks.policy.compare import MAX_REPLICAS
 from benchmarks.policy.traffic import OBJECTIVES, TRACES, Stretch, stretches, whole
 from benchmarks.robustness.page import command, keep, write
 
-from penstock_contract.profile import Profile, load_profile
+from penstock_contract.profile import Profile, load_profile, reference_names
 from penstock_lab.simulate import oracle
 from penstock_lab.simulate.policies import registry
 from penstock_lab.simulate.scaling import scaled
@@ -33,21 +33,13 @@ _OTHERS: Final = (
     Objectives(ttft_seconds=1.0, tpot_seconds=0.04, attainment=0.99),
     Objectives(ttft_seconds=5.0, tpot_seconds=0.1, attainment=0.95),
 )
-_REFERENCES: Final = (
-    "llama70b-bf16-tp4-a100",
-    "llama70b-fp8-tp4-h100",
-    "llama70b-fp8-tp4-h200",
-    "llama70b-fp8-tp8-h100",
-    "llama8b-bf16-tp1-h100",
-    "llama8b-bf16-tp1-l40s",
-    "qwen3-32b-bf16-tp2-h100",
-    "qwen3-32b-fp8-tp1-h100",
-)
+_USUAL: Final = "llama70b-fp8-tp4-h100"
+_SLOWER: Final = ("llama70b-bf16-tp4-a100", "llama8b-bf16-tp1-l40s")
 _STEP_TOKENS: Final = 8192
 _WORLDS: Final = (
-    *((name, _STEP_TOKENS, OBJECTIVES) for name in _REFERENCES),
-    *(("llama70b-fp8-tp4-h100", tokens, OBJECTIVES) for tokens in (2048, 512)),
-    *((name, _STEP_TOKENS, other) for other in _OTHERS for name in (_REFERENCES[0], _REFERENCES[1], _REFERENCES[5])),
+    *((name, _STEP_TOKENS, OBJECTIVES) for name in reference_names()),
+    *((_USUAL, tokens, OBJECTIVES) for tokens in (2048, 512)),
+    *((name, _STEP_TOKENS, other) for other in _OTHERS for name in (_USUAL, *_SLOWER)),
 )
 _MOST_REQUESTS: Final = 1_500_000
 _STARTUP_SECONDS: Final = 60.0

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from penstock_contract.profile import Profile, load_profile
+from penstock_contract.profile import Profile, load_profile, reference_names
 from penstock_contract.step import StepModel
 from penstock_lab.simulate import oracle
 from penstock_lab.simulate.score import Objectives
@@ -22,16 +22,7 @@ MOST_REPLICAS: Final = 60
 _MOST_REQUESTS: Final = 60_000
 _TRIED_SECONDS: Final = 1200.0
 _SHAPES: Final = tuple(one for one in SHAPES if one not in BY_THE_CLOCK)  # an hour says nothing of days
-_PROFILES: Final = (
-    "llama70b-bf16-tp4-a100",
-    "llama70b-fp8-tp4-h100",
-    "llama70b-fp8-tp4-h200",
-    "llama70b-fp8-tp8-h100",
-    "llama8b-bf16-tp1-h100",
-    "llama8b-bf16-tp1-l40s",
-    "qwen3-32b-bf16-tp2-h100",
-    "qwen3-32b-fp8-tp1-h100",
-)
+_PROFILES: Final = tuple(reference_names())
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def with_true_model(case: Case, objectives: Objectives) -> float | None:
         replicas=case.replicas,
     )
     first = None
-    if policy.ttft_seconds is not None and policy.tpot_seconds is None and policy.allowed is not None:
+    if policy.ttft_seconds is not None and policy.allowed is not None:
         first = firsttoken.sustainable(firsttoken.bound(of, seconds=policy.ttft_seconds), allowed=policy.allowed)
     return capacity.tokens_per_second(policy, None, _known(of, drawn), tail=budget.TAIL, first_token=first)
 

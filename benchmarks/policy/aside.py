@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
@@ -55,21 +55,30 @@ def known(name: str, startup: float, seed: int) -> tuple[Row, Setting] | None:
     )
 
 
-def run(part: str, trial: Callable[[str, float, int], Row | None], about: str) -> int:
+def run(
+    part: str,
+    trial: Callable[[str, float, int], Row | None],
+    about: str,
+    *,
+    more: Sequence[str] = (),
+    digest: Callable[[Sequence[Row]], list[Row]] = list,
+) -> int:
     """Run every case by the command line, and write the page.
 
     Args:
         part: of the page; the target is `bench-` and this.
         trial: figures of a case, a start-up and a seed; None where the comparison has not been run.
         about: one sentence for the help.
+        more: cases beside those from traces.
+        digest: what is kept of the figures of all cases, which come in order.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.policy.{part}", description=about)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--startups", default="60,180", help="seconds with commas between")
-    parser.add_argument("--cases", help="names with commas between; default: all that are from traces")
+    parser.add_argument("--cases", help="names with commas between; default: all")
     parser.add_argument("--processes", type=int, default=None, help="at the same time; default: one per core")
     options = parser.parse_args()
-    names = list(held()) if options.cases is None else options.cases.split(",")
+    names = [*held(), *more] if options.cases is None else options.cases.split(",")
     startups, begun = [float(one) for one in options.startups.split(",")], time.monotonic()
     wanted = [(name, startup, seed) for seed in range(options.seeds) for name in names for startup in startups]
     rows = []
@@ -78,17 +87,18 @@ def run(part: str, trial: Callable[[str, float, int], Row | None], about: str) -
         for number, task in enumerate(as_completed(tasks), 1):
             if (row := task.result()) is not None:
                 rows.append(row)
-                print(f"{time.monotonic() - begun:6.0f} s  {number} of {len(tasks)}: {row}", flush=True)
+                print(f"{time.monotonic() - begun:6.0f} s  {number} of {len(tasks)}: {str(row)[:400]}", flush=True)
     if missing := len(wanted) - len(rows):
         print(f"{missing} cases have no kept runs of today's code: make bench-policy first", file=sys.stderr)
         return 1
+    rows.sort(key=lambda row: wanted.index((row["case"], row["startup_seconds"], row["seed"])))
     keep(
         part,
         {
             "command": command(f"bench-{part}", sys.argv[1:]),
             "seconds": time.monotonic() - begun,
             "load": os.getloadavg()[0],
-            "rows": sorted(rows, key=lambda row: wanted.index((row["case"], row["startup_seconds"], row["seed"]))),
+            "rows": digest(rows),
         },
     )
     print(f"Written to {write()}")

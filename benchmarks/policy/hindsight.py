@@ -27,7 +27,7 @@ from penstock_lab.simulate.state import Floats, Requests
 from penstock_lab.simulate.world import Setting, World
 
 _FACTORS: Final = tuple(0.8 * 1.05**step for step in range(38))  # to 4.9
-_WINDOWS: Final = (0.0, 120.0, 600.0)
+WINDOWS: Final = (0.0, 120.0, 600.0)
 _RATE_SECONDS: Final = 30.0
 _FIRST_SECONDS: Final = 60.0  # the replicas that all begin with stay so long
 
@@ -87,7 +87,7 @@ def trial(name: str, startup: float, seed: int) -> aside.Row | None:
     row, setting = known
     requests = named_round(name, startup, seed).case.requests(seed)
     load, best = Load(requests), aside.Row()
-    for window in _WINDOWS:
+    for window in WINDOWS:
         for trend in (False, True):
             found = _cheapest(requests, setting, load, trend=trend, window=window)
             if found is not None and found[1].gpu_hours < best.get("gpu_hours", math.inf):

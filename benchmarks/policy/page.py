@@ -13,7 +13,7 @@ from penstock_lab.simulate.policies.registry import OURS, TUNED
 Row = dict[str, Any]
 GOAL: Final = 0.99
 EQUAL: Final = 0.005
-_BARS: Final = {60.0: 1.15, 180.0: 1.25}
+BARS: Final = {60.0: 1.15, 180.0: 1.25}
 _STEEP = (" rise", " fall")
 _LATE = " late"
 
@@ -202,11 +202,11 @@ def _bar(rows: Sequence[Row], startup: float) -> str:
         ("late hours, which nothing was chosen by", late),
         ("all traces", real),
     ):
-        if startup not in _BARS or not any(row["policy"] == OURS for row in some):
+        if startup not in BARS or not any(row["policy"] == OURS for row in some):
             continue
         found = _over_seeds(some, OURS)[1]
         if found is not None:
-            said = "reached" if found.mean <= _BARS[startup] else "missed"
+            said = "reached" if found.mean <= BARS[startup] else "missed"
             fixed = _over_seeds(some, STATIC)[1] if any(row["policy"] == STATIC for row in some) else None
             known = "" if fixed is None else f", `static` {fixed.text('.2f')}"
             means = _means(some, OURS).values()
@@ -214,7 +214,7 @@ def _bar(rows: Sequence[Row], startup: float) -> str:
             lines.append(f"- {what}: ours {found.text('.2f')}{known}: **{said}**; {good}")
     if not lines:
         return ""
-    return f"\n\nBar on traces, GPU-hours / oracle <= {_BARS[startup]}:\n\n" + "\n".join(lines)
+    return f"\n\nBar on traces, GPU-hours / oracle <= {BARS[startup]}:\n\n" + "\n".join(lines)
 
 
 def _duels(rows: Sequence[Row], rival: str) -> str:

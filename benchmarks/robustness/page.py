@@ -230,5 +230,6 @@ _PARTS: Final[Mapping[str, Callable[[Figures], Iterator[str]]]] = {
     "timed": _timed,
     "warm": traces.warm,
     "hindsight": traces.hindsight,
+    "reserve": traces.reserve,
     "replicas": replicas.replicas,
 }

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from benchmarks.decide import __main__ as decisions
 from benchmarks.decide.recording import record
+from benchmarks.policy import reserve
 from benchmarks.robustness.page import page
 from benchmarks.sensitivity import __main__ as sensitivity
 from benchmarks.sensitivity import seasons, steps, trial
@@ -122,3 +123,25 @@ def test_a_season_that_does_harm_is_a_problem() -> None:
     assert ("day 2 attains 98.00%" in late, "day 3 takes 12 GPU-hours, 10" in dear) == (True, True)
     shown = page({"seasons": {"command": "make bench-seasons", "problems": [late], "rows": [*blind, *known]}})
     assert "| 60 s, 0, 2 | 98.00% | 99.00% | 90.0% | 90.0% | 10 | 10 |" in shown
+
+
+def test_one_choice_for_all_cases_answers_by_the_mean_of_the_traces() -> None:
+    """Each choice attains more and costs more than the one before; one trace is easy, one is not, a step needs most."""
+    count = len(reserve.CHOICES)
+    dearer = [1.0 + 0.01 * which for which in range(count)]
+
+    def case(name: str, first_that_attains: int) -> dict[str, Any]:
+        attained = [0.995 if which >= first_that_attains else 0.9 + 0.0005 * which for which in range(count)]
+        about = {"case": name, "startup_seconds": 60.0, "anew_attainment": 0.992, "anew_gpu_hours": 12.0}
+        return about | {"oracle_gpu_hours": 10.0, "attained": attained, "ratios": dearer}
+
+    rows = reserve.digest([case("easy", 3), case("hard", 30), case("step3", 90)])
+    found = {row["question"]: row for row in rows}
+    assert (found["ours"]["ratio"], found["ours"]["attain"], found["ours"]["traces"]) == (1.2, 2, 2)
+    assert found["every trace attains"]["ratio"] == pytest.approx(1.30)
+    assert found["most traces attain at 1.15"]["attain"] == 1
+    assert found["most traces attain at 1.15"]["ratio"] == pytest.approx(1.03), "the cheapest of the equal"
+    assert found["step3 no dearer than ours"]["step3"] == pytest.approx(0.91), "the twentieth choice costs as ours does"
+    assert found["step3 attains"]["ratio"] == pytest.approx(1.90)
+    never = reserve.digest([case("easy", 3), case("step3", count)])
+    assert "step3 attains" not in {row["question"] for row in never}

@@ -102,6 +102,13 @@ def test_every_format_is_recognised_and_read(sample, packed, tmp_path):
     assert same(list(Source(path=path, format=name).requests()), wanted)
 
 
+@pytest.mark.parametrize("text", [ARRIVALS, TIMESTAMPS], ids=["arrivals", "timestamps"])
+@pytest.mark.parametrize("name", ["azure", "burstgpt", "mooncake", "servegen"])
+def test_a_table_in_our_columns_may_be_called_by_the_name_of_its_trace(text, name, tmp_path):
+    path = written(tmp_path, text)
+    assert list(Source(path=path, format=name).requests()) == list(Source(path=path, format="csv").requests())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -127,7 +134,7 @@ def test_what_is_wrong_is_said_with_its_place(text, message, tmp_path):
 
 def test_a_wrong_format_names_the_column_that_is_missing(tmp_path):
     with pytest.raises(TraceError, match="the header must have contexttokens, generatedtokens; it has timestamp"):
-        list(Source(path=written(tmp_path, TIMESTAMPS), format="azure").requests())
+        list(Source(path=written(tmp_path, BURSTGPT), format="azure").requests())
     with pytest.raises(TraceError, match="No such file"):
         list(Source(path=tmp_path / "gone").requests())
     broken = tmp_path / "broken.gz"

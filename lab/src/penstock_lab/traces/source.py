@@ -29,7 +29,8 @@ class Source:
 
     Attributes:
         path: the file, plain or gzip.
-        format: one of `FORMATS`, or "auto" to tell by the first line.
+        format: one of `FORMATS`, or "auto" to tell by the first line. A table in our own columns is read as such
+            whatever is said: then the name tells where the trace is from, not how it is written.
         start: seconds into the trace; what comes before is left out, and this moment becomes 0.
         end: seconds into the trace; None for all.
         rate_scale: requests sent for each in the trace.
@@ -59,7 +60,7 @@ class Source:
         Raises:
             TraceError: the file cannot be read as what it should be.
         """
-        name = detect(self.path) if self.format == "auto" else self.format
+        name = detect(self.path) if self.format == "auto" or _plain(self.path) else self.format
         drawn = name == "servegen"  # aggregates: drawn at the wanted rate, with nothing to leave out
         stream = self._read(name)
         if not drawn:
@@ -109,15 +110,20 @@ def detect(path: Path) -> str:
         ("azure", azure.COLUMNS),
         ("burstgpt", burstgpt.COLUMNS),
         ("servegen", servegen.COLUMNS),
-        ("csv", (plain.ARRIVAL, *plain.COLUMNS)),
-        ("csv", (plain.TIMESTAMP, *plain.COLUMNS)),
     ):
         if names.issuperset(columns):
             return name
+    if _plain(path):
+        return "csv"
     raise TraceError(
         f"{path}: none of the formats {', '.join(FORMATS)}; a CSV file begins with the line "
         f"timestamp,prompt_tokens,output_tokens, this one with {line[:80]!r}"
     )
+
+
+def _plain(path: Path) -> bool:
+    names = set(header(first_line(path)))
+    return any(names.issuperset((time, *plain.COLUMNS)) for time in (plain.ARRIVAL, plain.TIMESTAMP))
 
 
 def counts_from_start(path: Path) -> bool:

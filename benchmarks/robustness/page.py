@@ -215,9 +215,9 @@ def _timed(figures: Figures) -> Iterator[str]:
     yield ran(figures)
     yield prose(
         f"Eight policies with three seeds each, and the oracle of each seed, on {figures['hours']:g} hours of "
-        f"`{figures['trace']}`, scaled to a fluid mean of 10 replicas: {figures['requests']:,} requests a seed, "
-        f"start-up 60 s. Bar: 8 minutes on two cores at no more than 5,000,000 requests. {said} "
-        f"{figures['seconds'] / 60:.1f} minutes on the wall and {figures['cpu_seconds'] / 60:.1f} of a core, on "
+        f"`{figures['trace']}`, scaled to a fluid mean of 10 replicas, of which the first {figures['requests']:,} "
+        "requests a seed are replayed; start-up 60 s. Bar: 8 minutes on two cores at no more than 5,000,000 requests. "
+        f"{said} {figures['seconds'] / 60:.1f} minutes on the wall and {figures['cpu_seconds'] / 60:.1f} of a core, on "
         f"{figures['cores']} cores with a load average of up to {figures['load']:.0f}."
     )
 

@@ -127,6 +127,22 @@ def test_what_cannot_be_meant_names_the_option(
     assert message in done.output
 
 
+def test_a_trace_that_is_cut_says_so_everywhere(run: Callable[..., Result], tmp_path: Path) -> None:
+    options = ("--policies", "static-3", "--mean-replicas", "3")
+    whole = run(*options)
+    assert whole.exit_code == 0, whole.output
+    assert "Only the first" not in whole.output
+    cut = run(*options, "--max-requests", "100")
+    assert cut.exit_code == 0, cut.output
+    assert (
+        "Only the first 100 requests of the trace were replayed; all of it takes a larger --max-requests" in cut.output
+    )
+    assert "Only the first 100 requests" in (tmp_path / "out" / "report.html").read_text()
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["meta"]["max_requests"] == 100
+    assert [row["requests"] for row in result["runs"]] == [100], "begun anew, since it is another study"
+
+
 def test_a_file_that_is_no_trace_is_refused(run: Callable[..., Result], trace: Path) -> None:
     trace.write_text("this,is,no\ntrace,at,all\n")
     done = run("--policies", "static")

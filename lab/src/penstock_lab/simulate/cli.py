@@ -19,7 +19,7 @@ from penstock_lab.simulate.overview import report
 from penstock_lab.simulate.policies.registry import OURS, PolicyError, defaults, parameters, tuned_names
 from penstock_lab.simulate.row import Row
 from penstock_lab.simulate.score import Objectives
-from penstock_lab.simulate.study import File, Made, Origin, Study
+from penstock_lab.simulate.study import MOST_REQUESTS, File, Made, Origin, Study
 from penstock_lab.simulate.synthetic import PREFIX, SHAPES, is_synthetic, parse
 from penstock_lab.traces.errors import TraceError
 from penstock_lab.traces.source import FORMATS, Source
@@ -130,6 +130,13 @@ def _meant(names: tuple[str, ...], rivals: str) -> tuple[str, ...]:
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--max-replicas", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--price", type=click.FloatRange(0), default=1.0, show_default=True, help="Of an accelerator-hour.")
+@click.option(
+    "--max-requests",
+    type=click.IntRange(1),
+    default=MOST_REQUESTS,
+    show_default=True,
+    help="Of each seed; a trace that has more at this rate ends there.",
+)
 @click.option("--processes", type=click.IntRange(1), default=None, help="At the same time.  [default: one per core]")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("out/simulate"), show_default=True
@@ -152,6 +159,7 @@ def simulate(  # noqa: PLR0917 - click hands the options over by name
     seeds: int,
     max_replicas: int,
     price: float,
+    max_requests: int,
     processes: int | None,
     out: Path,
 ) -> None:
@@ -174,6 +182,7 @@ def simulate(  # noqa: PLR0917 - click hands the options over by name
         mean_replicas=10.0 if rate_scale is None and mean_replicas is None else mean_replicas,
         rate_scale=rate_scale or 1.0,
         price=price,
+        max_requests=max_requests,
     )
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -181,6 +190,8 @@ def simulate(  # noqa: PLR0917 - click hands the options over by name
     except TraceError as error:
         raise click.ClickException(str(error)) from error
     _show(found, attainment)
+    if said := outcome.cut(study, found):
+        click.echo(f"\n{said}", err=True)
     write_html(report(study, found), out / "report.html")
     click.echo(f"\nWritten to {out / 'result.json'} and {out / 'report.html'}. Simulated: no request was sent.")
 

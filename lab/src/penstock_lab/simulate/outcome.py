@@ -38,7 +38,18 @@ def meta(study: Study, command: str) -> dict[str, Any]:
         "rate_scale": study.rate_scale,
         "max_replicas": study.max_replicas,
         "price_per_gpu_hour": study.price,
+        "max_requests": study.max_requests,
     }
+
+
+def cut(study: Study, rows: Sequence[Row]) -> str:
+    """What to say where a trace had more requests than a run may have; empty where all were replayed."""
+    if all(row.figures["requests"] < study.max_requests for row in rows):
+        return ""
+    return (
+        f"Only the first {study.max_requests:,} requests of the trace were replayed; all of it takes a larger "
+        "--max-requests, or a smaller --mean-replicas or --rate-scale. --start and --end choose a part."
+    )
 
 
 def write(path: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:

@@ -28,7 +28,7 @@ def report(study: Study, rows: Sequence[Row]) -> Report:
             f"{figures.get('requests', 0):,} requests on replicas like {study.profile.name}; start-up "
             f"{study.startup_seconds:g} s; {study.seeds} seeds; "
             f"objectives: TTFT {goals.ttft_seconds:g} s and TPOT {goals.tpot_seconds:g} s "
-            f"for {goals.attainment:.1%} of the feasible requests."
+            f"for {goals.attainment:.1%} of the feasible requests. {outcome.cut(study, rows)}".rstrip()
         ),
         banner="SIMULATED: no request was sent; times come from the profile's step model",
         facts=[

@@ -20,7 +20,7 @@ from penstock_lab.simulate.world import Setting
 from penstock_lab.traces.request import arrays
 from penstock_lab.traces.source import Source
 
-MOST_REQUESTS = 5_000_000
+MOST_REQUESTS = 20_000_000
 
 
 class Origin(Protocol):
@@ -129,6 +129,7 @@ class Study:
         mean_replicas: scale the traffic to a fluid demand of so many replicas; None = `rate_scale`.
         rate_scale: requests for each of the trace.
         price: of an accelerator for an hour.
+        max_requests: of a seed; those after them are left out.
     """
 
     trace: Origin
@@ -142,6 +143,7 @@ class Study:
     mean_replicas: float | None = 10.0
     rate_scale: float = 1.0
     price: float = 1.0
+    max_requests: int = MOST_REQUESTS
 
 
 def load(source: Source) -> Requests:
@@ -157,13 +159,13 @@ def load(source: Source) -> Requests:
 
 
 def traffic(study: Study, requests: Requests, seed: int) -> tuple[Requests, float]:
-    """The traffic of one seed, at most MOST_REQUESTS of it, and by how much the trace was scaled."""
+    """The traffic of one seed, at most `max_requests` of it, and by how much the trace was scaled."""
     scale = study.rate_scale
     if study.mean_replicas is not None and len(requests):
         scale = study.mean_replicas / max(1e-9, oracle.mean_replicas(requests, study.profile, study.objectives))
     made = study.trace.scaled(requests, scale, seed)
-    if len(made) > MOST_REQUESTS:
-        cut = slice(0, MOST_REQUESTS)
+    if len(made) > study.max_requests:
+        cut = slice(0, study.max_requests)
         made = Requests(made.arrival[cut], made.prompt[cut], made.output[cut], made.cached[cut])
     return made, scale
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock_lab.traces import servegen
 from penstock_lab.traces.errors import TraceError
 from penstock_lab.traces.request import TraceRequest, arrays
 from penstock_lab.traces.source import FORMATS, Source, detect, in_order
@@ -245,6 +246,15 @@ def test_servegen_is_drawn_from_its_aggregates(tmp_path):
     assert [request.prompt_tokens for request in late] == [request.prompt_tokens for request in found[1800:]]
     assert len(list(Source(path=path, seed=1, rate_scale=0.1).requests())) == 210
     assert found != list(Source(path=path, seed=2).requests())
+
+
+def test_windows_before_the_start_are_not_drawn(tmp_path, monkeypatch):
+    path, arrivals, drawn = aggregates(tmp_path), servegen._arrivals, []
+    monkeypatch.setattr(servegen, "_arrivals", lambda client, *rest: drawn.append(client) or arrivals(client, *rest))
+    list(Source(path=path).requests())
+    everywhere = len(drawn)
+    list(Source(path=path, start=600).requests())
+    assert 0 < len(drawn) - everywhere < everywhere
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_misses_count_by_requests_and_what_is_overspent_is_saved() -> None:
     """A minute of the same share costs a large crowd more of the budget than a small one."""
     few, many = _calm_after(rate=1.0), _calm_after(rate=100.0)
     assert few.aim(0.01) == pytest.approx(0.0075)
-    assert many.aim(0.01) == pytest.approx(0.00375)
+    assert many.aim(0.01) == pytest.approx(0.001)
     fallen = [adjust(one, (MET,), short=False, elapsed_seconds=60.0).tail / one.tail for one in (few, many)]
     assert fallen[0] < fallen[1] < 1.0
 
@@ -101,11 +101,22 @@ def test_a_loose_objective_that_misses_more_does_not_hide_a_tight_one() -> None:
     assert after(tight, loose).tail == pytest.approx(after(tight).tail)
 
 
-def test_what_was_overspent_is_forgotten() -> None:
+@pytest.mark.parametrize(("share", "aim"), [(0.007, 0.0075), (0.008, 0.006), (0.009, 0.003), (0.01, 0.001)])
+def test_each_share_that_was_overspent_is_saved_three_times(share: float, aim: float) -> None:
+    spent = Margins(seconds=1e9, judged=1e6, missed=share * 1e6)
+    assert spent.aim(0.01) == pytest.approx(aim, rel=1e-3)
+
+
+def test_what_was_overspent_is_forgotten_in_a_day() -> None:
     margins = _calm_after(rate=100.0)
-    for _ in range(5 * 720):
-        margins = adjust(margins, (Missed("TTFT", 0.01, 9.95, 0.05),), short=False, elapsed_seconds=5.0)
-    assert margins.aim(0.01) == pytest.approx(0.0075)
+
+    def later(hours: int, margins: Margins) -> Margins:
+        for _ in range(720 * hours):
+            margins = adjust(margins, (Missed("TTFT", 0.01, 9.95, 0.05),), short=False, elapsed_seconds=5.0)
+        return margins
+
+    assert later(1, margins).aim(0.01) < 0.003, "an hour later it counts still"
+    assert later(24, margins).aim(0.01) == pytest.approx(0.0075)
 
 
 def test_prompts_that_are_too_long_for_any_replica_ask_for_none() -> None:

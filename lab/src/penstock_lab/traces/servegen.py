@@ -50,13 +50,14 @@ class _Lengths:
     output: Floats
 
 
-def read(path: Path, *, seed: int, rate_scale: float = 1.0) -> Iterator[TraceRequest]:
+def read(path: Path, *, seed: int, rate_scale: float = 1.0, start: float = 0.0) -> Iterator[TraceRequest]:
     """Draw requests at production's rate times `rate_scale`.
 
     Args:
         path: the `*clients_600s*` file.
         seed: of everything random.
         rate_scale: of every client's rate.
+        start: seconds; windows that end before are not drawn.
 
     Raises:
         TraceError: a file is missing or a row is not what the format says.
@@ -64,6 +65,8 @@ def read(path: Path, *, seed: int, rate_scale: float = 1.0) -> Iterator[TraceReq
     grid = _grid(path.with_name(_GRID))
     lengths = _lengths(path.with_name(path.name.replace("clients_600s", "lengths_6h")), len(grid))
     for window, clients in sorted(_windows(path).items()):
+        if window + _WINDOW <= start:
+            continue
         dice = np.random.default_rng((seed, int(window)))
         span = int(window) // _LENGTHS_WINDOW * _LENGTHS_WINDOW
         known = [of for (at, _client), of in lengths.items() if at == span]

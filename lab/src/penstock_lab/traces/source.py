@@ -82,7 +82,7 @@ class Source:
             case "mooncake":
                 return mooncake.read(self.path)
             case "servegen":
-                return servegen.read(self.path, seed=self.seed, rate_scale=self.rate_scale)
+                return servegen.read(self.path, seed=self.seed, rate_scale=self.rate_scale, start=self.start)
             case _:
                 return (
                     plain.read_arrivals(self.path) if counts_from_start(self.path) else plain.read_timestamps(self.path)

@@ -5,8 +5,8 @@ the load needed. `tail` says how much longer the slowest requests take than the 
 takes, and so how full a replica may be: it answers for those that missed while there was room. Each rises with its
 misses, both fall with every request that was in time, so that in the long run the share of misses comes to what is
 meant to be used of the budget, and nothing is kept for more. Misses come in crowds, when most is asked for, and the
-loop counts seconds; so requests are counted too: while more of the budget is used than is meant to be, less of it is
-aimed at, down to half. An objective that more than one request in a hundred may miss moves them by shares of its
+loop counts seconds; so requests are counted too, for about a day: while more of the budget is used than is meant to be,
+far less of it is aimed at. An objective that more than one request in a hundred may miss moves them by shares of its
 budget, else every minute in time would take five times as much at 95 % as at 99 %.
 """
 
@@ -26,9 +26,10 @@ _USUAL_BUDGET = 0.01
 _WORST_SHARE, _WORST_BUDGETS = 0.2, 5.0
 _LEAST_SERVED = 0.1
 _FIRST_TOKEN = ("TTFT", "Any")  # objectives that a prompt can miss by its own length
-_SPENT = 0.75  # share of the budget that is meant to be used, and
-_SAVING = 0.375  # after more of it was
-_HALF_LIFE_SECONDS = 3600.0  # of the account
+_SPENT = 0.75  # share of the budget that is meant to be used,
+_ANSWER = 3.0  # less by so much for each share that was used beyond it,
+_SAVING = 0.1  # but not less than this
+_HALF_LIFE_SECONDS = 86400.0  # of the account: loads that jump do so some times a day
 _UNKNOWN_SECONDS = 600.0  # in which it begins to count
 _LEAST_BUDGET = 1e-9  # requests
 
@@ -80,7 +81,7 @@ class Margins:
         if budget < _LEAST_BUDGET:
             return allowed * _SPENT
         known = self.seconds / (self.seconds + _UNKNOWN_SECONDS)
-        overspent = known * (self.missed / budget - _SPENT)
+        overspent = _ANSWER * known * (self.missed / budget - _SPENT)
         return allowed * _inside(_SPENT - overspent, (_SAVING, _SPENT))
 
 

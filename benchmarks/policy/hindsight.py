@@ -79,13 +79,18 @@ class Knowing:
         return max(most, glance.replicas) if glance.now < _FIRST_SECONDS else most
 
 
+def begin(name: str, startup: float, seed: int) -> tuple[aside.Row, Setting, Requests] | None:
+    """What the comparison has of a case, its world and its requests; None without a kept oracle."""
+    known = aside.known(name, startup, seed)
+    return None if known is None else (*known, named_round(name, startup, seed).case.requests(seed))
+
+
 def trial(name: str, startup: float, seed: int) -> aside.Row | None:
     """The cheapest that attains, of one case; None without a kept oracle."""
-    known = aside.known(name, startup, seed)
-    if known is None:
+    begun = begin(name, startup, seed)
+    if begun is None:
         return None
-    row, setting = known
-    requests = named_round(name, startup, seed).case.requests(seed)
+    row, setting, requests = begun
     load, best = Load(requests), aside.Row()
     for window in WINDOWS:
         for trend in (False, True):

@@ -13,9 +13,8 @@ from typing import Final
 
 import numpy as np
 from benchmarks.policy import aside
-from benchmarks.policy.hindsight import WINDOWS, Knowing, Load
+from benchmarks.policy.hindsight import WINDOWS, Knowing, Load, begin
 from benchmarks.policy.page import BARS
-from benchmarks.policy.pool import named_round
 from benchmarks.policy.traffic import OBJECTIVES, PROFILE
 
 from penstock_lab.simulate.score import score
@@ -28,11 +27,10 @@ STEPS: Final = ("step3", "step10")
 
 def trial(name: str, startup: float, seed: int) -> aside.Row | None:
     """Attainment and GPU-hours over the oracle's with every choice, of one case; None without a kept oracle."""
-    known = aside.known(name, startup, seed)
-    if known is None:
+    begun = begin(name, startup, seed)
+    if begun is None:
         return None
-    row, setting = known
-    requests = named_round(name, startup, seed).case.requests(seed)
+    row, setting, requests = begun
     load, attained, ratios = Load(requests), [], []
     for factor, trend, window in CHOICES:
         policy = Knowing(load, factor=factor, trend=trend, window_seconds=window, startup_seconds=startup)

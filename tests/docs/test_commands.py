@@ -49,6 +49,7 @@ NOT_RUN = {
     "PENSTOCK_TRACES=* make bench-*": BENCHMARK,
     "PENSTOCK_PROFILES=* .venv/bin/pytest *": "needs files of measured steps; without them those tests are skipped",
     "python -m benchmarks.policy*": "needs the public traces, and most of an hour",
+    "python FOLDER/sample_servegen.py *": "needs the public traces, and minutes",
     ".venv/bin/python -m benchmarks.*": BENCHMARK,
     "nice -n -15 .venv/bin/python -m benchmarks.*": BENCHMARK,
     "export PENSTOCK_VLLM_VENV=*": "three gigabytes of packages, then a benchmark, minutes",

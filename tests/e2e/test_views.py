@@ -180,6 +180,8 @@ def test_explain_names_the_services_that_there_are(
 async def test_the_page_of_the_real_operator(served: dict[str, Any], operator: OperatorProcess) -> None:
     async with visit(browser_or_skip(), operator.url) as seen:
         await seen.page.wait_for_selector(".cards")
+        decided = "document.querySelector('main').innerText.includes('error budget')"
+        await seen.page.wait_for_function(decided)  # the page follows the operator, whose first decision may come later
         shown = await seen.text("main")
         for part in ("views / chat", "EMULATED e2e", "TTFT p99", "error budget 100\u00a0% left", "SignalsFresh"):
             assert part in shown, shown

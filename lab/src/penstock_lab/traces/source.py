@@ -60,7 +60,7 @@ class Source:
         Raises:
             TraceError: the file cannot be read as what it should be.
         """
-        name = detect(self.path) if self.format == "auto" or _plain(self.path) else self.format
+        name = detect(self.path) if self.format == "auto" or _plain(_columns(self.path)) else self.format
         drawn = name == "servegen"  # aggregates: drawn at the wanted rate, with nothing to leave out
         stream = self._read(name)
         if not drawn:
@@ -113,7 +113,7 @@ def detect(path: Path) -> str:
     ):
         if names.issuperset(columns):
             return name
-    if _plain(path):
+    if _plain(names):
         return "csv"
     raise TraceError(
         f"{path}: none of the formats {', '.join(FORMATS)}; a CSV file begins with the line "
@@ -121,14 +121,17 @@ def detect(path: Path) -> str:
     )
 
 
-def _plain(path: Path) -> bool:
-    names = set(header(first_line(path)))
+def _columns(path: Path) -> set[str]:
+    return set(header(first_line(path)))
+
+
+def _plain(names: set[str]) -> bool:
     return any(names.issuperset((time, *plain.COLUMNS)) for time in (plain.ARRIVAL, plain.TIMESTAMP))
 
 
 def counts_from_start(path: Path) -> bool:
     """Whether the file's times count from the start of the trace already."""
-    return plain.ARRIVAL in header(first_line(path))
+    return plain.ARRIVAL in _columns(path)
 
 
 def in_order(stream: Iterable[TraceRequest], path: Path) -> Iterator[TraceRequest]:

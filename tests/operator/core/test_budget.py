@@ -124,6 +124,35 @@ def test_prompts_that_are_too_long_for_any_replica_ask_for_none() -> None:
     assert after(Missed("TPOT", 0.01, 90.0, 10.0), unavoidable=0.1).tail > START.tail
 
 
+def test_those_too_long_for_any_replica_may_come_in_crowds() -> None:
+    crowd, none = Missed("TTFT", 0.01, 4.0, 4.0), Missed("TTFT", 0.01, 8.0, 0.0)
+
+    def later(unavoidable: float) -> Margins:
+        margins = START
+        for tick in range(720):
+            one = none if tick % 10 else crowd  # one in twenty over ten ticks
+            margins = adjust(margins, (one,), short=False, elapsed_seconds=5.0, unavoidable=unavoidable)
+        return margins
+
+    assert later(0.05).tail == 1.2, "as many as no replica serves in time, whenever they come"
+    assert later(0.05).missed == pytest.approx(0.0, abs=30.0), "of 28,800: the first crowd, before any was expected"
+    assert later(0.03).tail > START.tail, "two in a hundred more than that"
+
+
+def test_what_is_excused_is_soon_spent() -> None:
+    def crowd(after_seconds: int) -> float:
+        margins = START
+        for _ in range(after_seconds // 5):
+            margins = adjust(
+                margins, (Missed("TTFT", 0.01, 10.0, 0.0),), short=False, elapsed_seconds=5.0, unavoidable=0.05
+            )
+        late = (Missed("TTFT", 0.01, 0.0, 10.0),)
+        return adjust(margins, late, short=False, elapsed_seconds=60.0, unavoidable=0.05).missed
+
+    assert crowd(7200) == crowd(300) < 600.0, "five minutes of them at most"
+    assert crowd(300) > 400.0, "600 requests miss, 150 are excused"
+
+
 def test_misses_of_requests_that_found_an_idle_replica_ask_for_none() -> None:
     assert after(MISSED, crowded=0.0).tail < START.tail
     assert START.tail < after(MISSED, crowded=0.05).tail < after(MISSED).tail

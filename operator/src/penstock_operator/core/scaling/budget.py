@@ -30,6 +30,7 @@ _SPENT = 0.75  # share of the budget that is meant to be used,
 _ANSWER = 3.0  # less by so much for each share that was used beyond it,
 _SAVING = 0.1  # but not less than this
 _HALF_LIFE_SECONDS = 86400.0  # of the account: loads that jump do so some times a day
+_EXCUSED_SECONDS = 300.0  # of misses that no replica could help, at most: what they are fewer now may come later
 _UNKNOWN_SECONDS = 600.0  # in which it begins to count
 _LEAST_BUDGET = 1e-9  # requests
 
@@ -67,6 +68,7 @@ class Margins:
         seconds: that the account is of, decayed like its counts.
         judged: requests.
         missed: those of them that replicas could have served in time.
+        excused: requests that no replica serves in time, as expected so far, beyond those that have missed.
     """
 
     sigmas: float = 0.0
@@ -74,6 +76,7 @@ class Margins:
     seconds: float = 0.0
     judged: float = 0.0
     missed: float = 0.0
+    excused: float = 0.0
 
     def aim(self, allowed: float) -> float:
         """Share of requests that is meant to miss now, for a budget of so many."""
@@ -118,9 +121,12 @@ def adjust(
     judged = [one for one in seen if one.met + one.missed > 0]
     if not judged or elapsed_seconds <= 0:
         return margins
-    shares = [(min(crowded, _share(one, unavoidable)), one) for one in judged]
-    error, share, worst = max(
-        ((_error(share, one, margins), share, one) for share, one in shares),
+    shares = []
+    for one in judged:
+        share, excused = _share(one, unavoidable, margins.excused, elapsed_seconds)
+        shares.append((min(crowded, share), excused, one))
+    error, share, excused, worst = max(
+        ((_error(share, one, margins), share, excused, one) for share, excused, one in shares),
         key=lambda found: found[0],
     )
     requests, decay = (worst.met + worst.missed) * elapsed_seconds, 0.5 ** (elapsed_seconds / _HALF_LIFE_SECONDS)
@@ -132,13 +138,24 @@ def adjust(
         seconds=margins.seconds * decay + elapsed_seconds,
         judged=margins.judged * decay + requests,
         missed=margins.missed * decay + requests * share,
+        excused=excused,
     )
 
 
-def _share(one: Missed, unavoidable: float) -> float:
-    """Share of misses among those that replicas could have served in time."""
-    lost = unavoidable if one.metric in _FIRST_TOKEN else 0.0
-    return max(0.0, one.share - lost) / max(1.0 - lost, _LEAST_SERVED)
+def _share(one: Missed, unavoidable: float, excused: float, elapsed_seconds: float) -> tuple[float, float]:
+    """Share of misses among those that replicas could have served in time, and what is excused from now on.
+
+    Those that no replica serves in time come by chance: what they are fewer than expected is kept for when they are
+    more. Else every tick with more would count, and none with fewer.
+    """
+    if one.metric not in _FIRST_TOKEN:
+        return one.share, excused
+    rate = one.met + one.missed
+    expected = excused + unavoidable * rate * elapsed_seconds
+    missed = one.missed * elapsed_seconds
+    left = min(max(0.0, expected - missed), unavoidable * rate * _EXCUSED_SECONDS)
+    helped = rate * elapsed_seconds * max(1.0 - unavoidable, _LEAST_SERVED)
+    return max(0.0, missed - expected) / helped, left
 
 
 def _error(share: float, one: Missed, margins: Margins) -> float:

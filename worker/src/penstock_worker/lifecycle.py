@@ -24,11 +24,12 @@ class Lifecycle:
 
     Args:
         clock: monotonic seconds.
+        started: when loading began, by that clock; None = now.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, started: float | None = None) -> None:
         self._clock = clock
-        self._started = clock()
+        self._started = clock() if started is None else started
         self._drain_until = -math.inf
         self.loaded = False
         self.terminating = False

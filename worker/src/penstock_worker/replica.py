@@ -40,14 +40,23 @@ class Replica:
         model: shape of the checkpoint.
         text: tokenizer and template, if the checkpoint has them.
         profile: the emulated device, if one is emulated.
+        started: when loading began, in monotonic seconds; None = now.
     """
 
-    def __init__(self, *, model_name: str, model: ModelConfig, text: Text | None, profile: Profile | None) -> None:
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        model: ModelConfig,
+        text: Text | None,
+        profile: Profile | None,
+        started: float | None = None,
+    ) -> None:
         self.model_name = model_name
         self.model = model
         self.text = text
         self.profile = profile
-        self.lifecycle = Lifecycle()
+        self.lifecycle = Lifecycle(started=started)
         self.accounting = Accounting()
         self.scheduler: Scheduler | None = None
         self.max_model_len = 0

@@ -45,7 +45,9 @@ def serve(options: ServeOptions) -> int:
     checkpoint = open_checkpoint(options.model)
     config = derive(options, checkpoint.config, profile, kv_share(host_free_bytes(), device="cpu"))
     text = Text.load(Path(options.model))
-    replica = Replica(model_name=options.model_name, model=checkpoint.config, text=text, profile=profile)
+    replica = Replica(
+        model_name=options.model_name, model=checkpoint.config, text=text, profile=profile, started=started
+    )
     process = _Process(options, checkpoint, config, replica, started=started)
     status = asyncio.run(process.run())
     if process.loading:

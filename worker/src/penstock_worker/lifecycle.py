@@ -25,11 +25,14 @@ class Lifecycle:
     Args:
         clock: monotonic seconds.
         started: when loading began, by that clock; None = now.
+
+    Attributes:
+        started: as above.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, *, started: float | None = None) -> None:
         self._clock = clock
-        self._started = clock() if started is None else started
+        self.started = clock() if started is None else started
         self._drain_until = -math.inf
         self.loaded = False
         self.terminating = False
@@ -51,7 +54,7 @@ class Lifecycle:
     def mark_loaded(self) -> None:
         """The model is loaded; requests may come."""
         self.loaded = True
-        self.load_seconds = self._clock() - self._started
+        self.load_seconds = self._clock() - self.started
         self.ready_timestamp = datetime.now(UTC).timestamp()
         _log.info("event=ready load_seconds=%.3f", self.load_seconds)
 

@@ -48,7 +48,7 @@ def serve(options: ServeOptions) -> int:
     replica = Replica(
         model_name=options.model_name, model=checkpoint.config, text=text, profile=profile, started=started
     )
-    process = _Process(options, checkpoint, config, replica, started=started)
+    process = _Process(options, checkpoint, config, replica)
     status = asyncio.run(process.run())
     if process.loading:
         # Told to stop while a thread imports torch: ending the interpreter under it may crash.
@@ -64,14 +64,11 @@ class _Process:
         checkpoint: Checkpoint,
         config: EngineConfig,
         replica: Replica,
-        *,
-        started: float,
     ) -> None:
         self._options = options
         self._checkpoint = checkpoint
         self._config = config
         self._replica = replica
-        self._started = started
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._failure: BaseException | None = None
@@ -141,7 +138,8 @@ class _Process:
             self._options, self._checkpoint, self._config, profile, accounting=self._replica.accounting
         )
         if profile is not None:
-            time.sleep(max(0.0, self._started + profile.startup_seconds - time.monotonic()))
+            begun = self._replica.lifecycle.started
+            time.sleep(max(0.0, begun + profile.startup_seconds - time.monotonic()))
         return built
 
     def _on_loaded(self, loading: asyncio.Future[Any]) -> None:

@@ -121,14 +121,12 @@ def adjust(
     judged = [one for one in seen if one.met + one.missed > 0]
     if not judged or elapsed_seconds <= 0:
         return margins
-    shares = []
+    errors = []
     for one in judged:
         share, excused = _share(one, unavoidable, margins.excused, elapsed_seconds)
-        shares.append((min(crowded, share), excused, one))
-    error, share, excused, worst = max(
-        ((_error(share, one, margins), share, excused, one) for share, excused, one in shares),
-        key=lambda found: found[0],
-    )
+        share = min(crowded, share)
+        errors.append((_error(share, one, margins), share, excused, one))
+    error, share, excused, worst = max(errors, key=lambda found: found[0])
     requests, decay = (worst.met + worst.missed) * elapsed_seconds, 0.5 ** (elapsed_seconds / _HALF_LIFE_SECONDS)
     sigmas = margins.sigmas + (_SIGMAS_GAIN * error * elapsed_seconds if short or error < 0 else 0.0)
     tail = margins.tail * (1.0 + (0.0 if short and error > 0 else _TAIL_GAIN * error * elapsed_seconds))

@@ -59,6 +59,7 @@ class Service:
         self.created = _unix(found["metadata"].get("creationTimestamp"))
         self.objectives = sla.objectives(spec)
         self.stats.aim(self.objectives)
+        self.pool.aim(self.objectives)
         self.pool.max_held = routing.get("maxHeldRequests", 1000)
         self.pool.hold_seconds = float(routing.get("holdTimeoutSeconds", 120))
 

@@ -87,11 +87,13 @@ class Exchange:
         reason: why it failed or was abandoned.
         attempts: workers asked.
         begun: the client is being sent an answer, and no other worker may be tried.
+        beside: choices that its worker had at the end, its own among them.
+        choked: its client did not keep up, so that its times say nothing of the worker.
     """
 
     __slots__ = (
-        "_reported", "_tokens", "attempts", "begun", "body", "choices", "end", "head", "meter", "path", "prompt_work",
-        "reason", "request_id", "sent_at", "service", "ticket",
+        "_reported", "_tokens", "attempts", "begun", "beside", "body", "choices", "choked", "end", "head", "meter",
+        "path", "prompt_work", "reason", "request_id", "sent_at", "service", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -123,6 +125,8 @@ class Exchange:
         self.reason: str | None = None
         self.attempts = 0
         self.begun = False
+        self.beside = 0
+        self.choked = False
         self._reported: dict[bytes, float] = {}
         self._tokens: int | None = None
 

@@ -16,10 +16,11 @@ from penstock_gateway.reply import Reply
 class Flow:
     """One answer on its way."""
 
-    __slots__ = ("_attempt", "_call", "_choked", "_meter", "_reply", "_worker")
+    __slots__ = ("_attempt", "_call", "_choked", "_exchange", "_meter", "_reply", "_worker")
 
     def __init__(self, exchange: Exchange, attempt: Attempt, reply: Reply, call: Call) -> None:
         self._attempt = attempt
+        self._exchange = exchange
         self._worker = attempt.worker
         self._meter = exchange.meter
         self._reply = reply
@@ -40,6 +41,7 @@ class Flow:
         reply.flow(self._take)
         while self._choked or not reply.ended:
             if self._choked:
+                self._exchange.choked = True
                 reply.pause()
                 attempt.writing_since = time.monotonic()
                 await call.drain()

@@ -1,8 +1,9 @@
 """The workers of one service and the requests that wait for one of them.
 
 Requests are bound late: a worker gets at most as many as it can run (and a few, so that a free slot is filled at the
-next step), the rest waits here, first come first served, and goes to whichever worker frees up or becomes ready
-first. New replicas therefore help requests that arrived before them. The choice falls on the worker with the least
+next step), and no more than its tokens come in time with, where that is an objective (`penstock_contract.pace`). The
+rest waits here (`waiting`) and goes to whichever worker frees up or becomes ready first. New replicas therefore help
+requests that arrived before them. The choice falls on the worker with the least
 outstanding work; among many, on the better of two drawn at random, which is nearly as good and keeps gateways that
 know nothing of each other from running after the same worker. A worker that has the prompt's prefix in its cache is
 preferred by the work that this saves.
@@ -11,15 +12,18 @@ preferred by the work that this saves.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from penstock_contract.pace import FOLD_SECONDS, LATE_SHARE, Pace
 from penstock_gateway.affinity import Affinity, Prefix
 from penstock_gateway.errors import Refusal, hold_timeout, queue_full, service_deleted
+from penstock_gateway.sla import Objective, tightest
+from penstock_gateway.waiting import Waiting
 
 DEFAULT_LIMIT: Final = 256
 # A prompt token takes a quarter of the time of an output token, by the step models of the reference replicas at
@@ -92,19 +96,22 @@ class Pool:
 
     Attributes:
         max_held: most requests that wait.
-        hold_seconds: longest time from arrival that a request waits.
+        most: choices that a worker gets so that tokens come in time; infinity while that is not known.
         closed: nobody gets a worker; what they are told instead, or None.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, dice: random.Random | None = None) -> None:
         self.max_held = 1000
-        self.hold_seconds = 120.0
+        self.most = math.inf
         self._clock = clock
         self._dice = dice or random.Random()
         self._workers: dict[str, Worker] = {}
         self._all: list[Worker] = []
         self._affinity = Affinity()
-        self._waiting: OrderedDict[Ticket, None] = OrderedDict()
+        self._waiting: Waiting[Ticket] = Waiting()
+        self._pace = Pace()
+        self._token_seconds: float | None = None
+        self._folded = self._clock()
         self.closed: Callable[[], Refusal] | None = None
 
     @property
@@ -120,7 +127,46 @@ class Pool:
     @property
     def oldest_held_seconds(self) -> float:
         """Age of the oldest held request."""
-        return max((self._clock() - ticket.arrived for ticket in list(self._waiting)[:1]), default=0.0)
+        oldest = self._waiting.oldest
+        return 0.0 if oldest is None else self._clock() - oldest
+
+    @property
+    def hold_seconds(self) -> float:
+        """Longest time from arrival that a request waits."""
+        return self._waiting.hold_seconds
+
+    @hold_seconds.setter
+    def hold_seconds(self, seconds: float) -> None:
+        self._waiting.hold_seconds = seconds
+
+    def aim(self, objectives: Sequence[Objective]) -> None:
+        """Hold requests so that these can be met."""
+        wait = tightest(objectives, "TTFT", "QueueWait")
+        self._waiting.late_seconds = math.inf if wait is None else LATE_SHARE * wait
+        self._token_seconds = tightest(objectives, "TPOT", "ITL")
+        if self._token_seconds is None:
+            self.most = math.inf
+
+    def hear(self, choices: int, seconds: float) -> None:
+        """An answer has come in full.
+
+        Args:
+            choices: that its worker had then, its own among them.
+            seconds: time per output token.
+        """
+        self._pace.observe(choices, seconds)
+
+    def learn(self) -> None:
+        """Draw from what was heard how many a worker gets; to be called every second or so."""
+        now = self._clock()
+        if now - self._folded < FOLD_SECONDS:
+            return
+        self._pace.fold(now - self._folded)
+        self._folded = now
+        most = None if self._token_seconds is None else self._pace.most(self._token_seconds)
+        if most is not None:
+            self.most = most
+            self.serve_waiting()
 
     def get(self, uid: str) -> Worker | None:
         """A worker by the uid of its pod."""
@@ -185,11 +231,12 @@ class Pool:
     def serve_waiting(self) -> None:
         """Hand workers to those who wait, as far as they go; to be called when a worker may have become open."""
         while self._waiting:
-            ticket = next(iter(self._waiting))
+            now = self._clock()
+            ticket = self._waiting.next(now)
             worker = self._pick(ticket)
             if worker is None:
                 return
-            del self._waiting[ticket]
+            self._waiting.served(ticket, now)
             if ticket.future is not None and not ticket.future.done():
                 ticket.future.set_result(self._reserve(worker, ticket))
 
@@ -200,9 +247,7 @@ class Pool:
     async def _wait(self, ticket: Ticket, *, first: bool) -> Worker:
         future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         ticket.future = future
-        self._waiting[ticket] = None
-        if first:
-            self._waiting.move_to_end(ticket, last=False)
+        self._waiting.append(ticket, first=first)
         try:
             async with asyncio.timeout(ticket.arrived + self.hold_seconds - self._clock()):
                 return await future
@@ -214,7 +259,7 @@ class Pool:
             raise
         finally:
             ticket.future = None
-            self._waiting.pop(ticket, None)
+            self._waiting.discard(ticket)
 
     def _reserve(self, worker: Worker, ticket: Ticket) -> Worker:
         worker.outstanding += ticket.choices
@@ -232,27 +277,27 @@ class Pool:
         if known is not None:
             uid, tokens = known
             warm = self._workers.get(uid)
-            if warm is not None and _open(warm) and warm.work <= best.work + tokens // PROMPT_TOKENS_PER_WORK:
+            if warm is not None and self._open(warm) and warm.work <= best.work + tokens // PROMPT_TOKENS_PER_WORK:
                 return warm
         return best
 
     def _least(self) -> Worker | None:
         if len(self._all) > _DRAW_FROM:
             for _ in range(_DRAWS):
-                drawn = [worker for worker in self._dice.sample(self._all, 2) if _open(worker)]
+                drawn = [worker for worker in self._dice.sample(self._all, 2) if self._open(worker)]
                 if drawn:
                     return min(drawn, key=lambda worker: worker.work)
-        candidates = [worker for worker in self._all if _open(worker)]
+        candidates = [worker for worker in self._all if self._open(worker)]
         if len(candidates) <= 1:
             return candidates[0] if candidates else None
         return min(candidates, key=lambda worker: (worker.work, self._dice.random()))
 
-
-def _open(worker: Worker) -> bool:
-    return (
-        worker.ready
-        and not worker.leaving
-        and worker.limit is not None
-        and worker.outstanding < worker.limit
-        and worker.waking is None
-    )
+    def _open(self, worker: Worker) -> bool:
+        return (
+            worker.ready
+            and not worker.leaving
+            and worker.limit is not None
+            and worker.outstanding < worker.limit
+            and worker.outstanding < self.most
+            and worker.waking is None
+        )

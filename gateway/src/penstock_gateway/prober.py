@@ -59,11 +59,12 @@ class Prober:
             asyncio.get_running_loop().call_later(_LAST_BYTES_SECONDS, self._abort, worker)
 
     async def run(self) -> None:
-        """Look after all workers until cancelled."""
+        """Look after all workers, and how many requests they get, until cancelled."""
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             now = time.monotonic()
             for pool in list(self._pools()):
+                pool.learn()
                 for worker in pool.workers:
                     self._look(pool, worker, now)
 

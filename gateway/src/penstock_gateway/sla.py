@@ -70,6 +70,11 @@ def objectives(spec: Mapping[str, Any]) -> tuple[Objective, ...]:
     )
 
 
+def tightest(aims: Sequence[Objective], *metrics: str) -> float | None:
+    """Least threshold in seconds of the objectives on some metrics; None without one."""
+    return min((aim.threshold_seconds for aim in aims if aim.metric in metrics), default=None)
+
+
 def verdicts(aims: Sequence[Objective], timings: Timings, end: End) -> Iterator[tuple[Objective, bool]]:
     """Yield each objective that the request says something about, and whether it met it."""
     if end is End.EXCUSED:

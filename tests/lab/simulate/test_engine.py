@@ -260,6 +260,7 @@ def test_what_was_compiled_before_a_change_is_forgotten(tmp_path: Path) -> None:
         os.utime(tmp_path / f"{name}.py", (200 if text else 400, 200 if text else 400))
     assert forget_older(tmp_path) == 1
     assert [path.name for path in cache.iterdir()] == ["new.nbi"]
+    assert forget_older(tmp_path, tmp_path / "other.py") == 1, "numbers of other packages are compiled in, too"
 
 
 def test_who_waits_too_long_at_the_door_is_let_go() -> None:

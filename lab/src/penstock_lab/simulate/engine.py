@@ -12,9 +12,10 @@ import math
 import numpy as np
 
 from penstock_lab.simulate.compiled import compiled, inlined
+from penstock_lab.simulate.handing import hand, sequences, takes
 from penstock_lab.simulate.queues import append, take
 from penstock_lab.simulate.replica import CUT, LAZY, advance, end, step_end
-from penstock_lab.simulate.state import NOBODY, Arrays, Counter
+from penstock_lab.simulate.state import NOBODY, Arrays
 from penstock_lab.simulate.tournament import (
     build_least,
     build_winners,
@@ -24,24 +25,17 @@ from penstock_lab.simulate.tournament import (
     put_winner,
 )
 
-_ARRIVED = int(Counter.ARRIVED)
 _QUANTUM_SECONDS = 0.02
 _ROUNDING = 1e-9
 
 
 @inlined
-def _sequences(a: Arrays, slot: int) -> int:
-    return int(a.queue[slot, 2] + a.prefill[slot, 2] + a.decoding[slot])
-
-
-@inlined
 def _note(a: Arrays, slot: int, prompt_weight: float, mean_output: float) -> float:
     """Note what a replica is chosen by; before which time it need not work on."""
-    sequences = _sequences(a, slot)
-    takes = a.accepts[slot] and sequences < a.limits[3]
-    a.load[slot] = sequences * mean_output + prompt_weight * a.reserved[slot] if takes else math.inf
+    count = sequences(a, slot)
+    a.load[slot] = count * mean_output + prompt_weight * a.reserved[slot] if takes(a, slot) else math.inf
     a.free_at[slot] = a.clock[slot]
-    if sequences == 0:
+    if count == 0:
         return math.inf
     # A noted run ends at `run_end`, and what ends at a time has ended then.
     return float(np.nextafter(a.run_end[slot], 0.0)) if a.run_end[slot] > 0 else float(a.clock[slot])
@@ -86,16 +80,15 @@ def _least(a: Arrays, leaves: int, now: float) -> int:
 @inlined
 def _hand_out(a: Arrays, leaves: int, now: float, prompt_weight: float, mean_output: float) -> None:
     """Give the central queue to the replicas that may take more, each time to the one with the least work."""
-    while a.central[2]:
+    while a.central[2] or a.late[2]:
         chosen = _least(a, leaves, now)
         if chosen == NOBODY:
             return
-        if a.clock[chosen] < now and _sequences(a, chosen):
+        if a.clock[chosen] < now and sequences(a, chosen):
             advance(a, chosen, now, int(CUT))  # it may have taken from the central queue itself
         else:
             a.clock[chosen] = max(a.clock[chosen], now)
-            append(a.queue[chosen], a.following, take(a.central, a.following))
-            a.counters[chosen, _ARRIVED] += 1
+            hand(a, chosen, now)
         _changed(a, leaves, chosen, prompt_weight, mean_output)
 
 
@@ -113,7 +106,7 @@ def _work_on(a: Arrays, leaves: int, until: float, prompt_weight: float, mean_ou
 def _settle(a: Arrays, until: float) -> None:
     """Let all work until a time, so that their counters are true."""
     for slot in range(a.span[0]):
-        if a.clock[slot] < until and _sequences(a, slot):
+        if a.clock[slot] < until and sequences(a, slot):
             advance(a, slot, until, int(CUT))
 
 
@@ -137,7 +130,7 @@ def run(a: Arrays, now: float, until: float, prompt_weight: float = 0.25, mean_o
     while now < until:
         coming = a.arrival[a.central[3]] if a.central[3] < len(a.arrival) else math.inf
         then = min(coming, until)
-        if a.central[2]:
+        if a.central[2] or a.late[2]:
             then = min(then, now + _QUANTUM_SECONDS)
         _work_on(a, leaves, then, prompt_weight, mean_output)
         now = then
@@ -149,11 +142,12 @@ def run(a: Arrays, now: float, until: float, prompt_weight: float = 0.25, mean_o
 
 
 def give_up(a: Arrays, before: float) -> int:
-    """End requests of the central queue that arrived before a time, as failed; their number."""
+    """End requests that wait for a replica and arrived before a time, as failed; their number."""
     dropped = 0
-    while a.central[2] and a.arrival[a.central[0]] < before:
-        end(a, NOBODY, take(a.central, a.following), np.inf)
-        dropped += 1
+    for row in (a.late, a.central):
+        while row[2] and a.arrival[row[0]] < before:
+            end(a, NOBODY, take(row, a.following), np.inf)
+            dropped += 1
     return dropped
 
 

@@ -15,6 +15,7 @@ import math
 
 from penstock_contract.names import TPOT_MIN_TOKENS
 from penstock_lab.simulate.compiled import compiled, inlined
+from penstock_lab.simulate.handing import hand, sequences, takes
 from penstock_lab.simulate.queues import append, prepend, rise, sink, take
 from penstock_lab.simulate.state import NOBODY, Arrays, Counter
 
@@ -24,7 +25,7 @@ _STEPS, _SECONDS = int(Counter.STEPS), int(Counter.STEP_SECONDS)
 _SUM_B, _SUM_S = int(Counter.DECODE_SEQUENCE_STEPS), int(Counter.KV_TOKEN_STEPS)
 _SUM_P, _SUM_PLEN = int(Counter.PREFILL_TOKENS), int(Counter.PREFILL_TOKEN_LENGTH)
 _PROMPT, _CACHED, _AGAIN = int(Counter.PROMPT_TOKENS), int(Counter.PROMPT_TOKENS_CACHED), int(Counter.RECOMPUTED_TOKENS)
-_GENERATED, _ARRIVED = int(Counter.GENERATED_TOKENS), int(Counter.ARRIVED)
+_GENERATED = int(Counter.GENERATED_TOKENS)
 _FINISHED, _PREEMPTED = int(Counter.FINISHED), int(Counter.PREEMPTIONS)
 
 
@@ -54,6 +55,17 @@ def _judge(a: Arrays, request: int, at: float) -> None:
 
 
 @inlined
+def _pace(a: Arrays, slot: int, seconds: float) -> None:
+    """Note how long the tokens of an answer took that has just ended, beside how many sequences."""
+    beside = sequences(a, slot) + 1.0
+    a.paced[0] += 1.0
+    a.paced[1] += beside
+    a.paced[2] += seconds
+    a.paced[3] += beside * beside
+    a.paced[4] += beside * seconds
+
+
+@inlined
 def end(a: Arrays, slot: int, request: int, at: float) -> None:
     """Note that a request has ended, at infinity if it failed; slot: who finished it, or NOBODY."""
     a.finish[request] = at
@@ -63,6 +75,8 @@ def end(a: Arrays, slot: int, request: int, at: float) -> None:
     a.ended_count[1] += a.generated[request]
     if slot != NOBODY:
         a.counters[slot, _FINISHED] += 1
+        if at < math.inf and a.output[request] >= _PACED_FROM:
+            _pace(a, slot, (at - a.first[request]) / (a.output[request] - 1))
 
 
 @inlined
@@ -78,14 +92,8 @@ def _finish_due(a: Arrays, slot: int, at: float) -> None:
 @inlined
 def _pull(a: Arrays, slot: int) -> None:
     """Take from the central queue what the replica may be handed; nothing that arrives after its clock."""
-    while (
-        a.accepts[slot]
-        and a.central[2]
-        and a.arrival[a.central[0]] <= a.clock[slot]
-        and a.queue[slot, 2] + a.prefill[slot, 2] + a.decoding[slot] < a.limits[3]
-    ):
-        append(a.queue[slot], a.following, take(a.central, a.following))
-        a.counters[slot, _ARRIVED] += 1
+    while takes(a, slot) and hand(a, slot, a.clock[slot]):
+        pass
 
 
 @inlined

@@ -130,6 +130,10 @@ class Arrays(NamedTuple):
         ended_count: [2] how many have ended, and the tokens that they got.
         thresholds: seconds to the first token, and per further token, that requests are judged by.
         judged: [2, 2] cumulative: requests that met and that missed each of the thresholds.
+        held: sequences that a replica is handed at most, and the ages in seconds from which a waiting request is late
+            and overdue; infinity where the gateway does not pace.
+        late: head, tail, length of the waiting requests that are late, then places given while one was overdue.
+        paced: of the answers that ended since the gateway looked last, see `Pace.sums`.
     """
 
     coefficients: Floats
@@ -166,6 +170,9 @@ class Arrays(NamedTuple):
     ended_count: Ints
     thresholds: Floats
     judged: Ints
+    held: Floats
+    late: Ints
+    paced: Floats
 
 
 def arrays(requests: Requests, limits: Limits, *, slots: int, thresholds: tuple[float, float] = (2.0, 0.05)) -> Arrays:
@@ -213,6 +220,9 @@ def arrays(requests: Requests, limits: Limits, *, slots: int, thresholds: tuple[
         ended_count=ints(2),
         thresholds=np.array(thresholds, dtype=np.float64),
         judged=ints(2, 2),
+        held=np.full(3, np.inf),
+        late=np.array([NOBODY, NOBODY, 0, 0], dtype=np.int64),
+        paced=np.zeros(5),
     )
 
 
@@ -226,6 +236,11 @@ def open_slot(a: Arrays, slot: int, now: float) -> None:
         column[slot] = 0
     a.queue[slot] = a.prefill[slot] = (NOBODY, NOBODY, 0)
     a.counters[slot] = 0.0
+
+
+def waiting(a: Arrays) -> int:
+    """Requests that wait at the gateway."""
+    return int(a.central[2] + a.late[2])
 
 
 def busy(a: Arrays, slot: int) -> int:

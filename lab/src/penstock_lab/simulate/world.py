@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
-from penstock_contract.names import PROMPT_LENGTH_BITS
 from penstock_contract.profile import Profile
 from penstock_lab.simulate import engine
+from penstock_lab.simulate.gateways import Gateways
 from penstock_lab.simulate.outage import Fault, Kind, Outages, veiled
 from penstock_lab.simulate.pods import Pod, Pods
-from penstock_lab.simulate.policies.base import Door, Glance, Policy
+from penstock_lab.simulate.policies.base import Glance, Policy
 from penstock_lab.simulate.scrapes import Scrapes, Sums, probe
-from penstock_lab.simulate.state import Floats, Ints, Limits, Requests, arrays
+from penstock_lab.simulate.state import Floats, Limits, Requests, arrays
 
 WINDOW_SCRAPES = 4
-_DOOR_SECONDS = 15.0
 _HANDS_SECONDS = 5.0
 _TAIL_SECONDS = 3600.0
-_JUDGED = ("TTFT", "TPOT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +42,8 @@ class Setting:
         request_timeout_seconds: a client that has no replica by then gives up; None = never.
         most_scheduled: replicas there are accelerators for; None = any number.
         late_binding: requests wait at the gateway until a replica can run them; else in a replica's queue.
+        paced: the gateway hands a replica as many sequences as their time per token allows, and holds the rest with
+            those first that can still be in time.
         ttft_seconds: threshold by which the gateways count first tokens.
         tpot_seconds: … and the mean time per further token.
         seed: of the start-up times.
@@ -63,6 +62,7 @@ class Setting:
     request_timeout_seconds: float | None = None
     most_scheduled: int | None = None
     late_binding: bool = True
+    paced: bool = False
     ttft_seconds: float = 2.0
     tpot_seconds: float = 0.05
     seed: int = 0
@@ -119,7 +119,7 @@ class World:
         )
         self._coefficients = self._fleet.coefficients.copy()
         self._requests = requests
-        self._prompts: Ints = np.concatenate([[0], np.cumsum(requests.prompt)])
+        self._gateways = Gateways(self._fleet, requests, paced=setting.paced)
         self._pods = Pods(
             self._fleet,
             startup_seconds=setting.startup_seconds,
@@ -130,8 +130,6 @@ class World:
         )
         window = WINDOW_SCRAPES * setting.scrape_seconds
         self._scrapes = Scrapes(interval_seconds=setting.scrape_seconds, window_seconds=window)
-        self._door: deque[tuple[float, int, int]] = deque()
-        self._lengths: Ints = np.zeros(PROMPT_LENGTH_BITS, dtype=np.int64)
         self._wanted = setting.initial_replicas
         self._points: list[tuple[float, int, int, float, float]] = []
 
@@ -144,7 +142,7 @@ class World:
         while now < last + _TAIL_SECONDS and fleet.ended_count[0] < len(self._requests) and not self._hopeless:
             then = min(tick, hands, scrape, self._pods.next_event(), self._outages.next_edge(now))
             if then > now:
-                engine.run(fleet, now, then, 0.25, self._mean_output())
+                engine.run(fleet, now, then, 0.25, self._gateways.mean_output)
                 now = then
             self._turn(now)
             self._pods.settle(now)
@@ -157,6 +155,7 @@ class World:
                 self._tick(now)
                 tick += self._policy.period_seconds
             if now >= hands:
+                self._gateways.learn(now)
                 if not self._outages.any(Kind.RESTART):
                     self._pods.steer(self._wanted, now)
                 hands += min(_HANDS_SECONDS, self._policy.period_seconds)
@@ -169,7 +168,7 @@ class World:
             accelerator_seconds=self._pods.accelerator_seconds(now, setting.profile.accelerators),
             killed=self._pods.killed,
             points=self._points,
-            objectives=self._objectives(),
+            objectives=self._gateways.objectives,
             given_up=self._hopeless,
         )
 
@@ -224,11 +223,6 @@ class World:
             numbers = [pod.number for pod in pods.ready]
             self._lost = frozenset(numbers[: math.ceil(fault.share * len(numbers))])
 
-    def _mean_output(self) -> float:
-        """Mean output of what has ended, as the gateway would take it."""
-        ended, tokens = self._fleet.ended_count
-        return max(1.0, float(tokens) / max(1, int(ended)))
-
     def _glance(self, now: float) -> Glance:
         if self._blind:
             return self._dark(now)
@@ -243,7 +237,7 @@ class World:
             scraped=self._scrapes.sums(),
             pages=self._scrapes.pages(),
             window_seconds=self._scrapes.window_seconds,
-            door=self._at_the_door(now),
+            door=self._gateways.door(now),
             startup_seconds=self._pods.startup_quantile(0.9),
             startup_p50=self._pods.startup_quantile(0.5),
             starting_ages=tuple(now - pod.created for pod in live if pod.ready is None and pod.scheduled is not None),
@@ -265,34 +259,9 @@ class World:
             scraped=nothing,
             pages=[],
             window_seconds=self._scrapes.window_seconds,
-            door=self._at_the_door(now),
+            door=self._gateways.door(now),
             startup_seconds=None,
         )
-
-    def _at_the_door(self, now: float) -> Door:
-        arrived = int(self._fleet.central[3])
-        history = self._door
-        history.append((now, arrived, int(self._prompts[arrived])))
-        while len(history) > 2 and history[1][0] <= now - _DOOR_SECONDS:
-            history.popleft()
-        start, window = history[0], now - history[0][0]
-        rates: tuple[float | None, float | None] = (None, None)
-        if window > 0:
-            rates = ((arrived - start[1]) / window, (int(self._prompts[arrived]) - start[2]) / window)
-        held = float(self._fleet.central[2])
-        in_flight = arrived - held - float(self._fleet.ended_count[0])
-        return Door(rates[0], rates[1], held, in_flight, window, self._objectives(), self._prompt_lengths(arrived))
-
-    def _prompt_lengths(self, arrived: int) -> tuple[float, ...]:
-        """Arrivals so far by the bits of their prompt's length, as the gateways count them."""
-        new = self._requests.prompt[int(self._lengths.sum()) : arrived]
-        bits = np.minimum(PROMPT_LENGTH_BITS - 1, np.frexp(new.astype(np.float64))[1])
-        self._lengths += np.bincount(bits, minlength=PROMPT_LENGTH_BITS)
-        return tuple(self._lengths.tolist())
-
-    def _objectives(self) -> tuple[tuple[str, float, float], ...]:
-        judged = self._fleet.judged
-        return tuple((name, float(judged[row, 0]), float(judged[row, 1])) for row, name in enumerate(_JUDGED))
 
     def _point(self, glance: Glance) -> tuple[float, int, int, float, float]:
         offered = glance.door.requests_per_second or 0.0

@@ -163,6 +163,7 @@ class TestGateway:
             api_keys_file=Path("/etc/penstock/api-keys/keys"),
             drain_seconds=600,
             held_bodies_bytes=512 << 20,
+            paced=False,
         )
 
     def test_the_defaults_are_the_gateways(self, render: Render) -> None:

@@ -133,6 +133,19 @@ async def test_choices_take_a_place_each_and_a_batch_larger_than_all_still_runs(
     assert one.outstanding == 1
 
 
+async def test_no_worker_gets_more_than_come_in_time():
+    line = pool(worker("a", limit=100), worker("b", limit=100))
+    claims = [ticket() for _ in range(50)]
+    line.pacer.most = 16.5
+    tasks = [asyncio.create_task(line.acquire(claim)) for claim in claims]
+    await asyncio.sleep(0)
+    assert [one.outstanding for one in line.workers] == [17, 17]
+    assert line.held == 16
+    line.aim(())
+    assert [one.outstanding for one in line.workers] == [25, 25]
+    assert await asyncio.gather(*tasks)
+
+
 async def test_a_worker_at_rest_is_left_alone_until_it_has_rested():
     one, other = worker("a"), worker("b")
     line = pool(one, other)

@@ -34,6 +34,7 @@ def test_settings_have_defaults_and_are_read_once():
         ("PENSTOCK_MAX_BODY_BYTES", "8Mi"),
         ("PENSTOCK_HEAD_SECONDS", "0"),
         ("PENSTOCK_IDLE_SECONDS", "nan"),
+        ("PENSTOCK_PACED", "no"),
     ],
 )
 def test_a_wrong_setting_is_named(name, value):

@@ -48,9 +48,11 @@ def addresses() -> Iterator[str]:
     return (f"127.{block}.{number // 250}.{number % 250 + 1}" for number in itertools.count())
 
 
-def profile(*, step_seconds: float = 0.02, slots: int = SLOTS, prompt_seconds: float = 0.0) -> Profile:
-    """An emulated device whose every step takes so long."""
-    model = StepModel(c0=step_seconds, cB=0.0, cKV=0.0, cP=prompt_seconds, cPP=0.0)
+def profile(
+    *, step_seconds: float = 0.02, slots: int = SLOTS, prompt_seconds: float = 0.0, sequence_seconds: float = 0.0
+) -> Profile:
+    """An emulated device whose every step takes so long, and longer by so much for each sequence and prompt token."""
+    model = StepModel(c0=step_seconds, cB=sequence_seconds, cKV=0.0, cP=prompt_seconds, cPP=0.0)
     return Profile("made", model, 16384, slots, 512, 1, 0.0, "made up for tests")
 
 

@@ -10,6 +10,7 @@ The gateway holds requests by this number, and the simulated gateway by the same
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 FOLD_SECONDS: Final = 5.0
@@ -19,7 +20,7 @@ LATE_TURN: Final = 4  # of so many places one goes to the oldest request, while 
 _MEANT: Final = 0.85  # of the objective is what the mean may take: its neighbours' prompts slow some down
 _NOW_SECONDS, _LINE_SECONDS = 30.0, 300.0  # half-lives
 _LEAST_ANSWERS = 5.0
-_LEAST_SEQUENCES: Final = 16.0  # fewer are slowed by each other's prompts, which holding requests does not prevent
+_LEAST_SEQUENCES: Final = 16.0  # fewer are slowed by prompts more than by each other, which holding does not help
 _ALONE_SHARE: Final = 0.3  # of a mean token's time is what it takes beside nobody, until more is known
 _PRIOR: Final = 0.01  # weight of that, in squares of the mean number of sequences
 _MOST_ALONE: Final = 0.9
@@ -76,8 +77,7 @@ class Pace:
             objective: seconds per token.
 
         Returns:
-            Infinity where so few would be left that it is not they who slow each other down; None while too few
-            answers ended lately to say anything new.
+            None while too few answers ended lately to say anything new.
         """
         count, total, time, _, _ = self._now
         if count < _LEAST_ANSWERS:
@@ -85,6 +85,8 @@ class Pace:
         sequences, seconds = total / count, time / count
         alone = min(self._alone(), _MOST_ALONE * seconds)
         each = (seconds - alone) / sequences
+        if each <= 0:
+            return math.inf
         most = (max(_MEANT * objective, _SLOWEST_ALONE * alone) - alone) / each
         return max(most, _LEAST_SEQUENCES)
 

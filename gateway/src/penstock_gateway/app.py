@@ -57,7 +57,7 @@ async def run(settings: Settings) -> int:
         client = await stack.enter_async_context(connect(settings.kubeconfig))
         upstream = stack.enter_context(closing(Upstream()))
         prober = Prober(upstream, lambda: directory.pools)
-        directory = Directory(greet=prober.greet, lost=prober.lost)
+        directory = Directory(greet=prober.greet, lost=prober.lost, paced=settings.paced)
         bodies = Bodies(settings.held_bodies_bytes, most=settings.max_body_bytes)
         front = Front(directory, Relay(upstream), keys=keys, bodies=bodies)
         listener = Listener(front.handle, head_seconds=settings.head_seconds, idle_seconds=settings.idle_seconds)

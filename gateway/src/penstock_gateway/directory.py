@@ -59,7 +59,6 @@ class Service:
         self.created = _unix(found["metadata"].get("creationTimestamp"))
         self.objectives = sla.objectives(spec)
         self.stats.aim(self.objectives)
-        self.pool.aim(self.objectives)
         self.pool.max_held = routing.get("maxHeldRequests", 1000)
         self.pool.hold_seconds = float(routing.get("holdTimeoutSeconds", 120))
 
@@ -70,11 +69,15 @@ class Directory:
     Args:
         greet: called with a pool and a worker that became ready and has to be asked what it can run.
         lost: called with a worker whose pod is gone.
+        paced: requests are held so that objectives are kept.
     """
 
-    def __init__(self, *, greet: Callable[[Pool, Worker], None], lost: Callable[[Worker], None]) -> None:
+    def __init__(
+        self, *, greet: Callable[[Pool, Worker], None], lost: Callable[[Worker], None], paced: bool = True
+    ) -> None:
         self._greet = greet
         self._lost = lost
+        self._paced = paced
         self._services: dict[Key, Service] = {}
         self._models: dict[str, dict[Key, Service]] = {}
         self._pools: dict[Key, Pool] = {}  # of services that are known or have pods
@@ -108,6 +111,7 @@ class Directory:
             _log.info("event=service_added service=%s", service.path)
         self._unlist(service)
         service.update(found)
+        service.pool.aim(service.objectives if self._paced else ())
         self._models.setdefault(service.model, {})[key] = service
 
     def remove_service(self, key: Key) -> None:

@@ -19,9 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from penstock_contract.pace import FOLD_SECONDS, LATE_SHARE, Pace
+from penstock_contract.pace import LATE_SHARE
 from penstock_gateway.affinity import Affinity, Prefix
 from penstock_gateway.errors import Refusal, hold_timeout, queue_full, service_deleted
+from penstock_gateway.pacing import Pacer
 from penstock_gateway.sla import Objective, tightest
 from penstock_gateway.waiting import Waiting
 
@@ -96,22 +97,19 @@ class Pool:
 
     Attributes:
         max_held: most requests that wait.
-        most: choices that a worker gets so that tokens come in time; infinity while that is not known.
+        pacer: how many choices a worker gets so that tokens come in time.
         closed: nobody gets a worker; what they are told instead, or None.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, dice: random.Random | None = None) -> None:
         self.max_held = 1000
-        self.most = math.inf
         self._clock = clock
         self._dice = dice or random.Random()
         self._workers: dict[str, Worker] = {}
         self._all: list[Worker] = []
         self._affinity = Affinity()
         self._waiting: Waiting[Ticket] = Waiting()
-        self._pace = Pace()
-        self._token_seconds: float | None = None
-        self._folded = self._clock()
+        self.pacer = Pacer(self._clock())
         self.closed: Callable[[], Refusal] | None = None
 
     @property
@@ -143,29 +141,12 @@ class Pool:
         """Hold requests so that these can be met."""
         wait = tightest(objectives, "TTFT", "QueueWait")
         self._waiting.late_seconds = math.inf if wait is None else LATE_SHARE * wait
-        self._token_seconds = tightest(objectives, "TPOT", "ITL")
-        if self._token_seconds is None:
-            self.most = math.inf
-
-    def hear(self, choices: int, seconds: float) -> None:
-        """An answer has come in full.
-
-        Args:
-            choices: that its worker had then, its own among them.
-            seconds: time per output token.
-        """
-        self._pace.observe(choices, seconds)
+        self.pacer.aim(tightest(objectives, "TPOT", "ITL"))
+        self.serve_waiting()
 
     def learn(self) -> None:
-        """Draw from what was heard how many a worker gets; to be called every second or so."""
-        now = self._clock()
-        if now - self._folded < FOLD_SECONDS:
-            return
-        self._pace.fold(now - self._folded)
-        self._folded = now
-        most = None if self._token_seconds is None else self._pace.most(self._token_seconds)
-        if most is not None:
-            self.most = most
+        """Take in what answers say of the workers; to be called every second or so."""
+        if self.pacer.learn(self._clock()):
             self.serve_waiting()
 
     def get(self, uid: str) -> Worker | None:
@@ -298,6 +279,6 @@ class Pool:
             and not worker.leaving
             and worker.limit is not None
             and worker.outstanding < worker.limit
-            and worker.outstanding < self.most
+            and worker.outstanding < self.pacer.most
             and worker.waking is None
         )

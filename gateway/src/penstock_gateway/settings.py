@@ -34,6 +34,7 @@ class Settings:
         max_body_bytes: of one request.
         head_seconds: longest time in which the head of a request comes in full.
         idle_seconds: longest time that a client's connection is kept between requests.
+        paced: hold requests so that first tokens and the time per token keep to their objectives.
     """
 
     kubeconfig: str | None = None
@@ -47,6 +48,7 @@ class Settings:
     max_body_bytes: int = _MAX_BODY_BYTES
     head_seconds: float = _HEAD_SECONDS
     idle_seconds: float = _IDLE_SECONDS
+    paced: bool = True
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Settings:
@@ -68,6 +70,7 @@ class Settings:
             max_body_bytes=int(_number(env, "PENSTOCK_MAX_BODY_BYTES", _MAX_BODY_BYTES)),
             head_seconds=_number(env, "PENSTOCK_HEAD_SECONDS", _HEAD_SECONDS),
             idle_seconds=_number(env, "PENSTOCK_IDLE_SECONDS", _IDLE_SECONDS),
+            paced=_switch(env, "PENSTOCK_PACED", default=True),
         )
 
 
@@ -82,6 +85,13 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
     if not 0 < value < float("inf"):
         raise ConfigurationError(f"{name} must be a positive number, got {text!r}")
     return value
+
+
+def _switch(env: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = env.get(name)
+    if text not in (None, "", "true", "false"):
+        raise ConfigurationError(f"{name} must be true or false, got {text!r}")
+    return text == "true" if text else default
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:

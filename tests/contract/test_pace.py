@@ -1,0 +1,84 @@
+"""How many sequences a worker may have: what answers tell, and what follows from it."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock_contract.pace import FOLD_SECONDS, Pace
+
+ALONE, EACH, OBJECTIVE = 0.008, 0.0004, 0.05
+RIGHT = (0.85 * OBJECTIVE - ALONE) / EACH
+
+
+def told(pace: Pace, loads: list[float], *, each: float = EACH, seed: int = 0, answers: int = 40) -> None:
+    """A window of answers at each of these numbers of sequences, with the noise that answers have."""
+    dice = random.Random(seed)
+    for load in loads:
+        for _ in range(answers):
+            sequences = max(1.0, dice.gauss(load, 0.1 * load))
+            pace.observe(sequences, (ALONE + each * sequences) * dice.gauss(1.0, 0.05))
+        pace.fold(FOLD_SECONDS)
+
+
+def test_nothing_is_said_before_enough_answers_came() -> None:
+    pace = Pace()
+    assert pace.most(OBJECTIVE) is None
+    for _ in range(4):
+        pace.observe(20, 0.016)
+    pace.fold(FOLD_SECONDS)
+    assert pace.most(OBJECTIVE) is None
+    told(pace, [20.0])
+    assert pace.most(OBJECTIVE) is not None
+
+
+@pytest.mark.parametrize("load", [40.0, 85.0, 150.0])
+def test_the_number_is_where_the_mean_keeps_to_the_objective(load: float) -> None:
+    pace = Pace()
+    told(pace, [load * (0.5 + (number % 11) / 10) for number in range(60)])
+    assert pace.most(OBJECTIVE) == pytest.approx(RIGHT, rel=0.1)
+
+
+def test_at_a_load_that_never_changes_it_errs_to_the_side_of_fewer_sequences() -> None:
+    pace = Pace()
+    told(pace, [30.0] * 60)
+    assert 0.6 * RIGHT <= (pace.most(OBJECTIVE) or 0.0) <= 1.1 * RIGHT
+
+
+def test_answers_that_take_twice_as_long_count_within_a_minute() -> None:
+    pace = Pace()
+    told(pace, [40.0 + 5 * (number % 9) for number in range(60)])
+    told(pace, [60.0] * 12, each=2 * EACH)
+    assert pace.most(OBJECTIVE) == pytest.approx(RIGHT / 2, rel=0.25)
+
+
+def test_replicas_that_are_too_slow_for_the_objective_still_get_work() -> None:
+    pace = Pace()
+    told(pace, [20.0 + number % 9 for number in range(30)])
+    assert pace.most(0.005) == 16.0
+
+
+def test_what_is_long_past_is_forgotten() -> None:
+    pace = Pace()
+    told(pace, [40.0])
+    for _ in range(100):
+        pace.fold(FOLD_SECONDS)
+    assert pace.most(OBJECTIVE) is None
+
+
+answers = st.lists(st.tuples(st.integers(1, 5000), st.floats(0.0, 100.0)), max_size=60)
+
+
+@given(st.lists(answers, max_size=8), st.floats(1e-4, 10.0))
+def test_whatever_is_heard_some_may_have_work(windows: list[list[tuple[int, float]]], objective: float) -> None:
+    pace = Pace()
+    for window in windows:
+        for sequences, seconds in window:
+            pace.observe(sequences, seconds)
+        pace.fold(FOLD_SECONDS)
+        most = pace.most(objective)
+        assert most is None or (most >= 16.0 and not math.isnan(most))

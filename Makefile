@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 unexport VIRTUAL_ENV
 unexport PYTHONHOME
 
-.PHONY: help setup demo test test-kind lint types generate check images bench-operator bench-faults bench-gateway bench-load bench-live bench-engines bench-sim-to-real bench-simulator bench-policy bench-decide bench-steps bench-warm bench-hindsight bench-reserve bench-replicas bench-seasons bench-sensitivity bench-capacity lock clean
+.PHONY: help setup demo test test-kind lint types generate check images bench-operator bench-faults bench-gateway bench-load bench-live bench-engines bench-sim-to-real bench-simulator bench-policy bench-decide bench-steps bench-warm bench-hindsight bench-reserve bench-paced bench-replicas bench-seasons bench-sensitivity bench-capacity lock clean
 
 help: ## Show this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,9 @@ bench-hindsight: setup ## What the best reserve of each trace would take, chosen
 
 bench-reserve: setup ## What one reserve for all traces would take, and attain on steps; after bench-policy; half an hour
 	$(VENV)/python -m benchmarks.policy.reserve $(BENCH_ARGS)
+
+bench-paced: setup ## The comparison's cases and bursts before a gateway that paces and one that does not; after bench-policy; minutes
+	$(VENV)/python -m benchmarks.policy.paced $(BENCH_ARGS)
 
 bench-replicas: setup ## The steepest stretches of the traces on other replicas and with other objectives; minutes (BENCH_ARGS=--part=tuning)
 	$(VENV)/python -m benchmarks.policy.replicas $(BENCH_ARGS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,7 +105,7 @@ def simulated(contestant: Contestant, load: Load, *, replicas: int, profile: Pro
 def plans(load: Load, *, replicas: int) -> tuple[float | None, float]:
     """GPU-hours of the clairvoyant plan, and of the fluid lower bound."""
     requests = requests_of(load)
-    best = oracle.find(requests, twin_setting(replicas, PROFILE, 0), OBJECTIVES)
+    best = oracle.find(requests, replace(twin_setting(replicas, PROFILE, 0), paced=False), OBJECTIVES)
     bound = oracle.lower_bound_seconds(requests, PROFILE, OBJECTIVES) * PROFILE.accelerators / 3600
     return None if best is None else best.score.gpu_hours, bound
 
@@ -122,6 +122,7 @@ def twin_setting(replicas: int, profile: Profile, seed: int) -> Setting:
         ttft_seconds=OBJECTIVES.ttft_seconds,
         tpot_seconds=OBJECTIVES.tpot_seconds,
         seed=seed,
+        paced=True,
     )
 
 

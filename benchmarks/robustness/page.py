@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from benchmarks.robustness import replicas, traces
+from benchmarks.robustness import paced, replicas, traces
 from benchmarks.robustness.text import Figures, prose, ran, table, verdict
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -231,5 +231,6 @@ _PARTS: Final[Mapping[str, Callable[[Figures], Iterator[str]]]] = {
     "warm": traces.warm,
     "hindsight": traces.hindsight,
     "reserve": traces.reserve,
+    "paced": paced.paced,
     "replicas": replicas.replicas,
 }

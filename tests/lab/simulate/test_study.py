@@ -88,6 +88,7 @@ def test_a_study_is_written_run_by_run_and_taken_up_again(run: Callable[..., Res
     assert rows["penstock"]["attainment"] >= 0.97
     assert result["meta"]["sla"] == {"ttft_seconds": 2.0, "tpot_seconds": 0.05, "attainment": 0.99}
     assert result["meta"]["profile"]["name"] == PROFILE.name
+    assert result["meta"]["gateway"] == "paced", "as ours does, for every policy"
     page = (tmp_path / "out" / "report.html").read_text()
     assert "SIMULATED" in page
     assert page.count("<figure>") == 5, "over time, and what GPU-hours buy"

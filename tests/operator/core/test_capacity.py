@@ -13,6 +13,7 @@ from penstock_operator.core.scaling.capacity import (
     tokens_per_second,
 )
 from penstock_operator.core.scaling.learning import learn
+from penstock_operator.core.scaling.stepfit import StepRates
 
 POLICY = Policy(min_replicas=1, max_replicas=9)
 SATURATED = observation(replicas=2, served=20, tokens_per_request=100, waiting=8, running=32)
@@ -85,6 +86,15 @@ def test_what_waits_for_the_next_step_is_no_queue() -> None:
     tiny = observation(replicas=6, arrivals=600, tokens_per_request=13, waiting=13, running=40)
     assert not saturated(tiny)
     assert saturated(replace(tiny, waiting=fresh(200)))
+
+
+def test_what_the_gateways_hold_is_the_queue_of_an_engine_that_exports_no_steps() -> None:
+    """A gateway that paces leaves none in the engine."""
+    empty = replace(SATURATED, waiting=fresh(0), work=None)
+    assert not saturated(empty)
+    assert saturated(replace(empty, held=fresh(SATURATED.waiting.value)))
+    steps = StepRates(steps=50.0, seconds=1.0, sequences=500.0, prefill_tokens=0.0, generated_tokens=500.0)
+    assert not saturated(replace(empty, held=fresh(SATURATED.waiting.value), work=steps)), "there the model knows more"
 
 
 def test_a_target_wins_and_what_was_seen_gets_a_margin() -> None:

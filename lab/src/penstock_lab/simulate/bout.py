@@ -1,8 +1,9 @@
 """The runs of a study, each in a process of its own, handed back as they end.
 
-Of every seed the oracle comes first, since its replicas of the first ten minutes are what every policy begins with;
-then each policy is a task by itself. A row is handed back at once, so that an interrupted study keeps what it has. One
-that is begun again leaves out what is there, and looks for no oracle that a row names already.
+Of every seed the oracle comes first, since its replicas of the first ten minutes are what every policy begins with. It
+knows what will come, and is found behind a gateway that holds nothing back for an objective. Then each policy is a task
+by itself. A row is handed back at once, so that an interrupted study keeps what it has. One that is begun again leaves
+out what is there, and looks for no oracle that a row names already.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def _denominator(
     if known is not None and ORACLE not in names:
         return known, None
     requests, scale = _traffic(study, columns, seed)
-    best = oracle.find(requests, setting(study, seed), study.objectives)
+    best = oracle.find(requests, replace(setting(study, seed), paced=False), study.objectives)
     bound = oracle.lower_bound_seconds(requests, study.profile, study.objectives) * study.profile.accelerators / 3600
     if best is None:
         return Denominator(1, scale, None, bound), None

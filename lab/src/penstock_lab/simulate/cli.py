@@ -137,6 +137,13 @@ def _meant(names: tuple[str, ...], rivals: str) -> tuple[str, ...]:
     show_default=True,
     help="Of each seed; a trace that has more at this rate ends there.",
 )
+@click.option(
+    "--gateway",
+    type=click.Choice(("paced", "plain")),
+    default="paced",
+    show_default=True,
+    help="Whether it holds requests so that objectives are kept, as ours does unless told not to, or up to what fits.",
+)
 @click.option("--processes", type=click.IntRange(1), default=None, help="At the same time.  [default: one per core]")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("out/simulate"), show_default=True
@@ -160,6 +167,7 @@ def simulate(  # noqa: PLR0917 - click hands the options over by name
     max_replicas: int,
     price: float,
     max_requests: int,
+    gateway: str,
     processes: int | None,
     out: Path,
 ) -> None:
@@ -183,6 +191,7 @@ def simulate(  # noqa: PLR0917 - click hands the options over by name
         rate_scale=rate_scale or 1.0,
         price=price,
         max_requests=max_requests,
+        paced=gateway == "paced",
     )
     out.mkdir(parents=True, exist_ok=True)
     try:

@@ -39,6 +39,7 @@ def meta(study: Study, command: str) -> dict[str, Any]:
         "max_replicas": study.max_replicas,
         "price_per_gpu_hour": study.price,
         "max_requests": study.max_requests,
+        "gateway": "paced" if study.paced else "plain",
     }
 
 

@@ -130,6 +130,7 @@ class Study:
         rate_scale: requests for each of the trace.
         price: of an accelerator for an hour.
         max_requests: of a seed; those after them are left out.
+        paced: the gateway holds requests so that objectives are kept, as ours does, whoever scales.
     """
 
     trace: Origin
@@ -144,6 +145,7 @@ class Study:
     rate_scale: float = 1.0
     price: float = 1.0
     max_requests: int = MOST_REQUESTS
+    paced: bool = True
 
 
 def load(source: Source) -> Requests:
@@ -181,4 +183,5 @@ def setting(study: Study, seed: int) -> Setting:
         tpot_seconds=study.objectives.tpot_seconds,
         seed=seed,
         slowdown_per_hour=study.trace.slowdown_per_hour,
+        paced=study.paced,
     )

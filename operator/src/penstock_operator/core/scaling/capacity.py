@@ -28,7 +28,8 @@ _QUEUED_SECONDS = 0.25  # of work in the queue of a saturated replica
 def saturated(seen: Observation) -> bool:
     """True when every replica has a queue: two requests each, and what they finish in a quarter of a second.
 
-    Less than that is what happens to wait for the next step when requests are small and many.
+    Less than that is what happens to wait for the next step when requests are small and many. Where the engine exports
+    no sums of its steps, what the gateways hold is its queue, too: they may give it no more than comes in time.
     """
     signals = (seen.generated_tokens, seen.waiting, seen.reporting)
     if not all(signal.fresh for signal in signals):
@@ -36,7 +37,8 @@ def saturated(seen: Observation) -> bool:
     if seen.ready == 0 or seen.ready != seen.replicas or seen.reporting.value < seen.ready:
         return False
     finished = seen.finished.value if seen.finished.fresh else 0.0
-    return seen.waiting.value >= max(2.0 * seen.ready, _QUEUED_SECONDS * finished)
+    held = seen.held.value if seen.work is None and seen.held is not None and seen.held.fresh else 0.0
+    return seen.waiting.value + held >= max(2.0 * seen.ready, _QUEUED_SECONDS * finished)
 
 
 def crowded(seen: Observation, lately: float) -> float:

@@ -46,9 +46,11 @@ async def test_a_worker_gets_as_many_as_come_in_time_and_nobody_is_lost(world: W
     try:
         if paced:
             await eventually(lambda: right(world, service), f"the worker has about {RIGHT:.0f}", seconds=90)
+            assert (await world.demand(service))["most_per_worker"] == pytest.approx(RIGHT, rel=0.5)
         else:
             await eventually(lambda: judged(world, service, 3 * CLIENTS), "they have been served", seconds=60)
-            assert (await world.demand(service))["in_flight"] > 0.9 * CLIENTS
+            now = await world.demand(service)
+            assert (now["in_flight"] > 0.9 * CLIENTS, now["most_per_worker"]) == (True, None)
     finally:
         done.set()
     assert await clients >= CLIENTS

@@ -5,6 +5,7 @@ No probe asks the API server: while it is away the gateway goes on serving what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -49,7 +50,10 @@ def application(*, services: Callable[[], Iterable[Service]], not_ready: Callabl
 
 
 def demand(services: Iterable[Service]) -> dict[str, Any]:
-    """What each service is asked for: totals since the gateway saw it first, and what is held and running now."""
+    """What each service is asked for: totals since the gateway saw it first, and what is held and running now.
+
+    `most_per_worker` is what a worker gets of this gateway at a time so that tokens come in time; null = what it runs.
+    """
     return {
         "at": datetime.now(UTC).timestamp(),
         "services": {
@@ -64,6 +68,7 @@ def demand(services: Iterable[Service]) -> dict[str, Any]:
                 "held": service.pool.held,
                 "oldest_held_seconds": round(service.pool.oldest_held_seconds, 3),
                 "in_flight": service.stats.in_flight,
+                "most_per_worker": service.pool.pacer.most if math.isfinite(service.pool.pacer.most) else None,
             }
             for service in services
         },

@@ -78,5 +78,7 @@ def test_an_objective_that_goes_takes_its_bound_along():
     assert pacer.most < 60
     assert not pacer.learn(400.0), "nobody was heard for so long that nothing new is known"
     assert pacer.most < 60
+    pacer.aim(0.05)
+    assert pacer.most < 60
     pacer.aim(None)
     assert pacer.most == math.inf

@@ -136,6 +136,7 @@ async def test_choices_take_a_place_each_and_a_batch_larger_than_all_still_runs(
 async def test_no_worker_gets_more_than_come_in_time():
     line = pool(worker("a", limit=100), worker("b", limit=100))
     claims = [ticket() for _ in range(50)]
+    line.pacer.aim(0.05)
     line.pacer.most = 16.5
     tasks = [asyncio.create_task(line.acquire(claim)) for claim in claims]
     await asyncio.sleep(0)

@@ -3,7 +3,8 @@
 Every answer that ends says how long its tokens took and how many sequences its worker had. Two lines are drawn through
 these points: one through those of the last minutes, which says what a token takes beside nobody, and from there one
 through the mean of the last half minute, which says what each sequence adds with the prompts and answers of now. Where
-the second line reaches the objective there are as many sequences as a worker should have.
+the second line reaches the objective there are as many sequences as a worker should have. While tokens take longer than
+they should it is in no case more than their share of those that there are: no sequence makes the others quicker.
 
 The gateway holds requests by this number, and the simulated gateway by the same code.
 """
@@ -21,10 +22,11 @@ _MEANT: Final = 0.85  # of the objective is what the mean may take: its neighbou
 _NOW_SECONDS, _LINE_SECONDS = 30.0, 300.0  # half-lives
 _LEAST_ANSWERS = 5.0
 _LEAST_SEQUENCES: Final = 16.0  # fewer are slowed by prompts more than by each other, which holding does not help
-_ALONE_SHARE: Final = 0.1  # of a mean token's time is what it takes beside nobody, until more is known
+_ALONE_SHARE: Final = 0.5  # of a mean token's time is what it takes beside nobody, until more is known
 _PRIOR: Final = 0.01  # weight of that, in squares of the mean number of sequences
 _MOST_ALONE: Final = 0.9
-_SLOWEST_ALONE: Final = 1.25  # times what a token takes beside nobody is asked for at least
+_SURE: Final = 4.0  # times the prior's weight is what was seen of the line, when it may say that nothing helps
+_STALE_SECONDS: Final = 600.0  # without news
 
 Sums = tuple[float, float, float, float, float]
 
@@ -37,20 +39,24 @@ class Pace:
             times seconds.
     """
 
-    __slots__ = ("_line", "_now", "sums")
+    __slots__ = ("_kept", "_line", "_now", "_silent", "sums")
 
     def __init__(self) -> None:
         self.sums: Sums = (0.0, 0.0, 0.0, 0.0, 0.0)
         self._now: Sums = self.sums
         self._line: Sums = self.sums
+        self._kept = math.inf
+        self._silent = 0.0
 
     def observe(self, sequences: float, seconds: float) -> None:
-        """An answer has ended.
+        """An answer has ended; one whose time cannot be says nothing.
 
         Args:
-            sequences: that its worker had then, its own among them.
+            sequences: that its worker had meanwhile on average, its own among them.
             seconds: mean time of each of its tokens after the first.
         """
+        if not 0.0 <= seconds < math.inf:
+            return
         count, total, time, squares, products = self.sums
         self.sums = (
             count + 1,
@@ -69,35 +75,47 @@ class Pace:
         self._now = _folded(self._now, self.sums, 0.5 ** (elapsed / _NOW_SECONDS))
         self._line = _folded(self._line, self.sums, 0.5 ** (elapsed / _LINE_SECONDS))
         self.sums = (0.0, 0.0, 0.0, 0.0, 0.0)
+        self._silent += elapsed
 
-    def most(self, objective: float) -> float | None:
+    def most(self, objective: float) -> float:
         """Sequences that a worker may have.
 
         Args:
             objective: seconds per token.
 
         Returns:
-            None while too few answers ended lately to say anything new.
+            At least 16; what was last known while too few answers end, for ten minutes; infinity before, after, and
+            where tokens take longer than that beside nobody.
         """
         count, total, time, _, _ = self._now
-        if count < _LEAST_ANSWERS:
-            return None
-        sequences, seconds = total / count, time / count
-        alone = min(self._alone(), _MOST_ALONE * seconds)
-        each = (seconds - alone) / sequences
-        if each <= 0:
+        if count >= _LEAST_ANSWERS:
+            self._kept, self._silent = self._reckoned(_MEANT * objective, total / count, time / count), 0.0
+        elif self._silent > _STALE_SECONDS:
+            self._kept = math.inf
+        return self._kept
+
+    def _reckoned(self, meant: float, sequences: float, seconds: float) -> float:
+        """Sequences beside which a token takes so long, if it takes `seconds` beside `sequences`."""
+        alone, sure = self._alone()
+        if sure and alone >= meant:
             return math.inf
-        most = (max(_MEANT * objective, _SLOWEST_ALONE * alone) - alone) / each
+        alone = min(alone, _MOST_ALONE * seconds)
+        each = (seconds - alone) / sequences
+        if each <= 0.0:
+            return math.inf
+        most = (meant - alone) / each
+        if seconds > meant:
+            most = min(most, sequences * meant / seconds)
         return max(most, _LEAST_SEQUENCES)
 
-    def _alone(self) -> float:
-        """Seconds that a token takes beside nobody."""
+    def _alone(self) -> tuple[float, bool]:
+        """Seconds that a token takes beside nobody, and whether enough was seen to be sure of it."""
         count, total, time, squares, products = self._line
         sequences, seconds = total / count, time / count
         prior = _PRIOR * sequences * sequences
-        spread = squares / count - sequences * sequences + prior
+        spread = max(0.0, squares / count - sequences * sequences)
         together = products / count - sequences * seconds + prior * (1.0 - _ALONE_SHARE) * seconds / sequences
-        return max(0.0, seconds - together / spread * sequences)
+        return max(0.0, seconds - together / (spread + prior) * sequences), spread >= _SURE * prior
 
 
 def _folded(known: Sums, new: Sums, weight: float) -> Sums:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -87,12 +88,11 @@ class Exchange:
         reason: why it failed or was abandoned.
         attempts: workers asked.
         begun: the client is being sent an answer, and no other worker may be tried.
-        beside: choices that its worker had at the end, its own among them.
         choked: its client did not keep up, so that its times say nothing of the worker.
     """
 
     __slots__ = (
-        "_reported", "_tokens", "attempts", "begun", "beside", "body", "choices", "choked", "end", "head", "meter",
+        "_reported", "_tokens", "attempts", "begun", "body", "choices", "choked", "end", "head", "meter",
         "path", "prompt_work", "reason", "request_id", "sent_at", "service", "ticket",
     )  # fmt: skip
 
@@ -125,7 +125,6 @@ class Exchange:
         self.reason: str | None = None
         self.attempts = 0
         self.begun = False
-        self.beside = 0
         self.choked = False
         self._reported: dict[bytes, float] = {}
         self._tokens: int | None = None
@@ -145,7 +144,9 @@ class Exchange:
             value = fields.get(name)
             if value is not None:
                 with contextlib.suppress(ValueError):
-                    self._reported[name] = float(value)
+                    seconds = float(value)
+                    if 0.0 <= seconds < math.inf:
+                        self._reported[name] = seconds
 
     @property
     def exact(self) -> bool:

@@ -140,7 +140,7 @@ class Front:
             timings = exchange.timings(time.monotonic())
             service.stats.finish(service.objectives, timings, exchange.end, exchange.reason)
             if exchange.end is End.ANSWERED and timings.tpot is not None and not exchange.choked:
-                service.pool.pacer.hear(exchange.beside, timings.tpot)
+                service.pool.pacer.hear(exchange.ticket.beside, timings.tpot)
 
     def _service(self, key: tuple[str, str]) -> Service:
         found = self._directory.service(*key)

@@ -25,26 +25,26 @@ class Pacer:
 
     def aim(self, objective: float | None) -> None:
         """Seconds per token that answers are to keep to from now on; None = any."""
-        self._objective = objective
-        if objective is None:
-            self.most = math.inf
+        if objective != self._objective:
+            self._objective, self.most = objective, math.inf
 
-    def hear(self, choices: int, seconds: float) -> None:
+    def hear(self, choices: float, seconds: float) -> None:
         """An answer has come in full.
 
         Args:
-            choices: that its worker had then, its own among them.
+            choices: that its worker had meanwhile on average, its own among them.
             seconds: time per output token.
         """
         self._pace.observe(choices, seconds)
 
     def learn(self, now: float) -> bool:
-        """Draw from what was heard how many a worker gets; True if that may have changed."""
+        """Draw from what was heard how many a worker gets; True if that has changed."""
         elapsed = now - self._learned_at
         if elapsed < FOLD_SECONDS:
             return False
         self._pace.fold(elapsed)
         self._learned_at = now
-        most = None if self._objective is None else self._pace.most(self._objective)
-        self.most = self.most if most is None else most
-        return most is not None
+        before = self.most
+        if self._objective is not None:
+            self.most = self._pace.most(self._objective)
+        return self.most != before

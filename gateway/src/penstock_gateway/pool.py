@@ -23,7 +23,7 @@ from penstock_contract.pace import LATE_SHARE
 from penstock_gateway.affinity import Affinity, Prefix
 from penstock_gateway.errors import Refusal, hold_timeout, queue_full, service_deleted
 from penstock_gateway.pacing import Pacer
-from penstock_gateway.sla import Objective, tightest
+from penstock_gateway.sla import Objective, longest_wait, tightest
 from penstock_gateway.waiting import Waiting
 
 DEFAULT_LIMIT: Final = 256
@@ -50,6 +50,8 @@ class Worker:
         limit: most choices it gets at a time; None until it was asked what it can run.
         outstanding: choices it has.
         work: outstanding work, see `Ticket`.
+        choice_seconds: outstanding choices, summed over time.
+        summed_at: until when.
         heard_at: when its last byte came.
         attempts: requests it has; each can be aborted.
         rests: times in a row that it did not take a request.
@@ -64,6 +66,8 @@ class Worker:
     limit: int | None = None
     outstanding: int = 0
     work: int = 0
+    choice_seconds: float = 0.0
+    summed_at: float = 0.0
     heard_at: float = 0.0
     attempts: set[Any] = field(default_factory=set)
     rests: int = 0
@@ -79,6 +83,8 @@ class Ticket:
         choices: sequences it will run.
         arrived: when the request came.
         prefixes: of its prompt.
+        since: its worker's `choice_seconds` and `summed_at` when it got it.
+        beside: choices that its worker had on average while it had it, its own among them.
     """
 
     work: int
@@ -86,6 +92,8 @@ class Ticket:
     arrived: float
     prefixes: tuple[Prefix, ...] = ()
     future: asyncio.Future[Worker] | None = None
+    since: tuple[float, float] = (0.0, 0.0)
+    beside: float = 0.0
 
 
 class Pool:
@@ -139,7 +147,7 @@ class Pool:
 
     def aim(self, objectives: Sequence[Objective]) -> None:
         """Hold requests so that these can be met."""
-        wait = tightest(objectives, "TTFT", "QueueWait")
+        wait = longest_wait(objectives)
         self._waiting.late_seconds = math.inf if wait is None else LATE_SHARE * wait
         self.pacer.aim(tightest(objectives, "TPOT", "ITL"))
         self.serve_waiting()
@@ -196,6 +204,10 @@ class Pool:
 
     def release(self, worker: Worker, ticket: Ticket, *, work_left: int) -> None:
         """The worker is done with the ticket; `work_left` of its work was not counted down yet."""
+        self._sum(worker)
+        choice_seconds, summed_at = ticket.since
+        seconds = worker.summed_at - summed_at
+        ticket.beside = (worker.choice_seconds - choice_seconds) / seconds if seconds > 0.0 else worker.outstanding
         worker.outstanding -= ticket.choices
         worker.work = worker.work - work_left if worker.outstanding else 0
         if self._waiting:
@@ -242,7 +254,14 @@ class Pool:
             ticket.future = None
             self._waiting.discard(ticket)
 
+    def _sum(self, worker: Worker) -> None:
+        now = self._clock()
+        worker.choice_seconds += worker.outstanding * (now - worker.summed_at)
+        worker.summed_at = now
+
     def _reserve(self, worker: Worker, ticket: Ticket) -> Worker:
+        self._sum(worker)
+        ticket.since = (worker.choice_seconds, worker.summed_at)
         worker.outstanding += ticket.choices
         worker.work += ticket.work
         if ticket.prefixes:

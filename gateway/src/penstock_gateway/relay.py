@@ -76,7 +76,6 @@ class Relay:
             else:
                 return
             finally:
-                exchange.beside = worker.outstanding
                 worker.attempts.discard(attempt)
                 exchange.service.stats.in_flight -= 1
                 pool.release(worker, exchange.ticket, work_left=attempt.work_left)

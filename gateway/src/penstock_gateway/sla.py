@@ -75,6 +75,11 @@ def tightest(aims: Sequence[Objective], *metrics: str) -> float | None:
     return min((aim.threshold_seconds for aim in aims if aim.metric in metrics), default=None)
 
 
+def longest_wait(aims: Sequence[Objective]) -> float | None:
+    """Seconds after which who still waits misses every objective on first token and wait; None = never."""
+    return max((aim.threshold_seconds for aim in aims if aim.metric in ("TTFT", "QueueWait")), default=None)
+
+
 def verdicts(aims: Sequence[Objective], timings: Timings, end: End) -> Iterator[tuple[Objective, bool]]:
     """Yield each objective that the request says something about, and whether it met it."""
     if end is End.EXCUSED:

@@ -54,8 +54,7 @@ class Waiting(Generic[Claim]):
     @property
     def oldest(self) -> float | None:
         """When the one came that waits for longest; None if nobody waits."""
-        heads = [next(iter(line)).arrived for line in (self._first, self._late, self._in_time) if line]
-        return min(heads, default=None)
+        return min((claim.arrived for claim in self), default=None)  # a body may have taken long to come
 
     def append(self, claim: Claim, *, first: bool) -> None:
         """Somebody waits from now on, before all others if `first`."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import random
 
 import numpy as np
 import pytest
 
-from penstock_contract.pace import LATE_TURN
 from penstock_contract.profile import load_profile
 from penstock_gateway.waiting import Waiting
 from penstock_lab.simulate import engine
@@ -78,12 +76,18 @@ def test_the_order_is_the_gateways(seed: int) -> None:
         line.served(real[-1], now)
     assert [one.number for one in real] == order
     assert order != sorted(order), "late ones were let wait"
-    assert LATE_TURN > 1
 
 
-def test_without_objectives_in_sight_it_holds_nothing() -> None:
-    fleet = arrays(surge(), Limits.of(PROFILE), slots=1)
-    assert list(fleet.held) == [math.inf] * 3
+@pytest.mark.parametrize("crowd", [60, 150])
+def test_crowds_that_come_and_go_are_not_taken_for_fewer_than_they_are(crowd: int) -> None:
+    """All of them are there until the end, when few are left beside the last."""
+    arrival = np.concatenate([60.0 * number + np.arange(crowd) * 1e-3 for number in range(20)])
+    requests = Requests.of(arrival, np.full(len(arrival), 100), np.full(len(arrival), 200))
+    attained = [
+        score(World(requests, Setting(PROFILE, paced=one), Static(1)).run(), PROFILE, OBJECTIVES).attainment
+        for one in (False, True)
+    ]
+    assert attained[1] >= attained[0]
 
 
 class _Claim:

@@ -61,9 +61,7 @@ class Gateways:
         self._pace.sums = (count, sequences, seconds, squares, products)
         self._pace.fold(now - self._learned_at)
         fleet.paced[:], self._learned_at = 0.0, now
-        most = self._pace.most(float(fleet.thresholds[1]))
-        if most is not None:
-            fleet.held[0] = most
+        fleet.held[0] = self._pace.most(float(fleet.thresholds[1]))
 
     def door(self, now: float) -> Door:
         """What they answer when they are asked."""

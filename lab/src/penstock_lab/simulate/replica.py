@@ -15,7 +15,7 @@ import math
 
 from penstock_contract.names import TPOT_MIN_TOKENS
 from penstock_lab.simulate.compiled import compiled, inlined
-from penstock_lab.simulate.handing import hand, sequences, takes
+from penstock_lab.simulate.handing import hand, takes
 from penstock_lab.simulate.queues import append, prepend, rise, sink, take
 from penstock_lab.simulate.state import NOBODY, Arrays, Counter
 
@@ -55,9 +55,11 @@ def _judge(a: Arrays, request: int, at: float) -> None:
 
 
 @inlined
-def _pace(a: Arrays, slot: int, seconds: float) -> None:
-    """Note how long the tokens of an answer took that has just ended, beside how many sequences."""
-    beside = sequences(a, slot) + 1.0
+def _pace(a: Arrays, slot: int, request: int, at: float) -> None:
+    """Note how long the tokens of an answer took that has just ended, beside how many sequences on average."""
+    further = a.output[request] - 1  # each of them took a step
+    seconds = (at - a.first[request]) / further
+    beside = (a.counters[slot, _SUM_B] - a.beside[request]) / further
     a.paced[0] += 1.0
     a.paced[1] += beside
     a.paced[2] += seconds
@@ -76,7 +78,7 @@ def end(a: Arrays, slot: int, request: int, at: float) -> None:
     if slot != NOBODY:
         a.counters[slot, _FINISHED] += 1
         if at < math.inf and a.output[request] >= _PACED_FROM:
-            _pace(a, slot, (at - a.first[request]) / (a.output[request] - 1))
+            _pace(a, slot, request, at)
 
 
 @inlined
@@ -166,6 +168,7 @@ def _begin_decoding(a: Arrays, slot: int, request: int) -> None:
     a.reserved[slot] -= a.prompt[request] + a.generated[request]
     if math.isnan(a.first[request]):
         a.first[request] = now
+        a.beside[request] = a.counters[slot, _SUM_B]
     a.generated[request] += 1
     a.counters[slot, _GENERATED] += 1
     left = a.output[request] - a.generated[request]

@@ -133,6 +133,7 @@ class Arrays(NamedTuple):
         held: sequences that a replica is handed at most, and the ages in seconds from which a waiting request is late
             and overdue; infinity where the gateway does not pace.
         late: head, tail, length of the waiting requests that are late, then places given while one was overdue.
+        beside: sequences decoded by its replica, summed over steps, when a request had its first token.
         paced: of the answers that ended since the gateway looked last, see `Pace.sums`.
     """
 
@@ -172,6 +173,7 @@ class Arrays(NamedTuple):
     judged: Ints
     held: Floats
     late: Ints
+    beside: Floats
     paced: Floats
 
 
@@ -222,6 +224,7 @@ def arrays(requests: Requests, limits: Limits, *, slots: int, thresholds: tuple[
         judged=ints(2, 2),
         held=np.full(3, np.inf),
         late=np.array([NOBODY, NOBODY, 0, 0], dtype=np.int64),
+        beside=np.zeros(count),
         paced=np.zeros(5),
     )
 

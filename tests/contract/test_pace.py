@@ -107,3 +107,19 @@ def test_whatever_is_heard_some_may_have_work(windows: list[list[tuple[int, floa
             pace.observe(sequences, seconds)
         pace.fold(FOLD_SECONDS)
         assert pace.most(objective) >= 16.0, "or it is not a number"
+
+
+@pytest.mark.parametrize("asked", [(200.0, 200.0), (200.0, 60.0)])
+def test_two_gateways_learn_a_share_each(asked: tuple[float, float]) -> None:
+    """Neither knows of the other; both see what both send."""
+    dice, paces, most = random.Random(2), (Pace(), Pace()), [math.inf, math.inf]
+    total = 0.0
+    for _ in range(120):
+        loads = [min(want, limit) * dice.uniform(0.8, 1.0) for want, limit in zip(asked, most, strict=True)]
+        total = sum(loads)
+        for pace, load in zip(paces, loads, strict=True):
+            for _ in range(20):
+                pace.observe(load, (ALONE + EACH * total) * dice.gauss(1.0, 0.05))
+            pace.fold(FOLD_SECONDS)
+        most = [pace.most(OBJECTIVE) for pace in paces]
+    assert 0.6 * RIGHT <= total <= 1.15 * RIGHT

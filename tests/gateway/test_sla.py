@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from gateway_world import SERVICES, eventually
 from penstock_contract import names
-from penstock_gateway.sla import End, Objective, Timings, objectives, seconds_per_token, verdicts
+from penstock_gateway.sla import (
+    End,
+    Objective,
+    Timings,
+    longest_wait,
+    objectives,
+    seconds_per_token,
+    tightest,
+    verdicts,
+)
 
 FAST = Timings(ttft=0.1, tpot=0.01, queue_wait=0.05, e2e=1.0)
 ALL = [Objective(metric, "99", 0.5) for metric in names.OBJECTIVE_METRICS]
@@ -23,6 +32,14 @@ def judge(timings: Timings, end: End, aims=ALL) -> dict[str, bool]:
 def test_an_answer_is_judged_by_every_duration_that_is_known():
     assert judge(FAST, End.ANSWERED) == {"TTFT": True, "TPOT": True, "QueueWait": True, "E2E": False}
     assert judge(Timings(None, None, None, 0.2), End.ANSWERED) == {"E2E": True}
+
+
+def test_tokens_keep_to_the_tightest_objective_and_waits_are_late_by_the_loosest():
+    """Who misses the median's bound on the first token may still keep the ninety-ninth's."""
+    aims = [Objective("TTFT", "50", 0.2), Objective("TTFT", "99", 2.0), Objective("TPOT", "50", 0.03)]
+    aims += [Objective("TPOT", "99", 0.06), Objective("E2E", "99", 30.0)]
+    assert (tightest(aims, "TPOT", "ITL"), longest_wait(aims)) == (0.03, 2.0)
+    assert (tightest(aims[4:], "TPOT"), longest_wait(aims[4:])) == (None, None)
 
 
 def test_on_the_threshold_is_met():

@@ -84,5 +84,8 @@ def test_an_objective_that_goes_takes_its_bound_along():
     assert pacer.most < 60
     pacer.aim(0.05)
     assert pacer.most < 60
+    pacer.aim(0.1)
+    assert not pacer.learn(410.0), "nothing was heard since, and what was known is of another objective"
+    assert pacer.most == math.inf
     pacer.aim(None)
     assert pacer.most == math.inf

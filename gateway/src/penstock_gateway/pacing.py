@@ -27,6 +27,7 @@ class Pacer:
         """Seconds per token that answers are to keep to from now on; None = any."""
         if objective != self._objective:
             self._objective, self.most = objective, math.inf
+            self._pace = Pace()  # it keeps what followed from the objective before
 
     def hear(self, choices: float, seconds: float) -> None:
         """An answer has come in full.

@@ -1,5 +1,8 @@
 """One configuration under our policy, beside the oracle: what it came to, what was lost when, and what it kept in mind.
 
+All of it before a gateway that does not pace, as in the comparison; what it attains and costs before one that does,
+as ships, is beside.
+
 A request is lost for the first of these reasons that holds: it came before the first replica could have been added;
 while replicas were on their way; while the most were asked for that may be; or with all that was asked for ready, which
 is the policy's own misjudgement.
@@ -58,13 +61,10 @@ def _run(one: Configuration) -> dict[str, Any]:
     best = oracle.find(requests, world, one.objectives)
     if best is not None:
         world = replace(world, initial_replicas=max(one.minimum, min(MOST_REPLICAS, best.initial_replicas)))
-    policy = Weighed(
-        registry.build(
-            registry.OURS, profile=one.profile, objectives=one.objectives, minimum=one.minimum, maximum=MOST_REPLICAS
-        )
-    )
+    policy = Weighed(_ours(one))
     run = World(requests, world, policy).run()
     found = score(run, one.profile, one.objectives)
+    paced = score(World(requests, replace(world, paced=True), _ours(one)).run(), one.profile, one.objectives)
     return {
         "crash": None,
         "requests": found.requests,
@@ -83,7 +83,14 @@ def _run(one: Configuration) -> dict[str, Any]:
         "memory_growth_bytes": max(policy.sizes[len(policy.sizes) // 2 :])
         - max(policy.sizes[: len(policy.sizes) // 2]),
         "lost": _lost(run, one),
+        "paced": {"attainment": paced.attainment, "gpu_hours": paced.gpu_hours, "killed": paced.killed},
     }
+
+
+def _ours(one: Configuration) -> Policy:
+    return registry.build(
+        registry.OURS, profile=one.profile, objectives=one.objectives, minimum=one.minimum, maximum=MOST_REPLICAS
+    )
 
 
 def _lost(run: Run, one: Configuration) -> dict[str, float]:

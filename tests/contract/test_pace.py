@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from penstock_contract.pace import FOLD_SECONDS, Pace
 
 ALONE, EACH, OBJECTIVE = 0.008, 0.0004, 0.05
-RIGHT = (0.85 * OBJECTIVE - ALONE) / EACH
+RIGHT = 0.85 * (OBJECTIVE - ALONE) / EACH
 
 
 def told(pace: Pace, loads: list[float], *, each: float = EACH, seed: int = 0, answers: int = 40) -> None:
@@ -41,6 +41,13 @@ def test_the_number_is_where_the_mean_keeps_to_the_objective(load: float) -> Non
     pace = Pace()
     told(pace, [load * (0.5 + (number % 11) / 10) for number in range(60)])
     assert pace.most(OBJECTIVE) == pytest.approx(RIGHT, rel=0.1)
+
+
+def test_a_worker_that_is_slow_alone_gets_most_of_what_it_carries() -> None:
+    """Half of the objective is gone beside nobody; a share off the whole of it would be twice that off the rest."""
+    pace, objective, each = Pace(), 2 * ALONE, EACH / 4
+    told(pace, [30.0 + 5 * (number % 9) for number in range(60)], each=each)
+    assert pace.most(objective) == pytest.approx(0.85 * (objective - ALONE) / each, rel=0.08)
 
 
 def test_a_load_that_never_changes_leaves_it_near() -> None:

@@ -3,8 +3,8 @@
 Every answer that ends says how long its tokens took and how many sequences its worker had. Two lines are drawn through
 these points: one through those of the last minutes, which says what a token takes beside nobody, and from there one
 through the mean of the last half minute, which says what each sequence adds with the prompts and answers of now. Where
-the second line reaches the objective there are as many sequences as a worker should have. While tokens take longer than
-they should it is in no case more than their share of those that there are: no sequence makes the others quicker.
+the second line comes near the objective there are as many sequences as a worker should have. Near is counted from what
+a token takes beside nobody, since that is the same for all of them; only what comes on top differs.
 
 The gateway holds requests by this number, and the simulated gateway by the same code.
 """
@@ -18,7 +18,7 @@ FOLD_SECONDS: Final = 5.0
 LATE_SHARE: Final = 0.85  # of the bound on the wait for a first token: what is older can hardly keep it
 OVERDUE_SHARE: Final = 0.5  # of the longest time that a request is held: from then on it gets its turn
 LATE_TURN: Final = 4  # of so many places one goes to the oldest request, while that is overdue
-_MEANT: Final = 0.85  # of the objective is what the mean may take: its neighbours' prompts slow some down
+_MEANT: Final = 0.85  # of what an objective leaves beside a token alone: neighbours' prompts slow some down
 _NOW_SECONDS, _LINE_SECONDS = 30.0, 300.0  # half-lives
 _LEAST_ANSWERS = 5.0
 _LEAST_SEQUENCES: Final = 16.0  # fewer are slowed by prompts more than by each other, which holding does not help
@@ -89,24 +89,19 @@ class Pace:
         """
         count, total, time, _, _ = self._now
         if count >= _LEAST_ANSWERS:
-            self._kept, self._silent = self._reckoned(_MEANT * objective, total / count, time / count), 0.0
+            self._kept, self._silent = self._reckoned(objective, total / count, time / count), 0.0
         elif self._silent > _STALE_SECONDS:
             self._kept = math.inf
         return self._kept
 
-    def _reckoned(self, meant: float, sequences: float, seconds: float) -> float:
-        """Sequences beside which a token takes so long, if it takes `seconds` beside `sequences`."""
+    def _reckoned(self, objective: float, sequences: float, seconds: float) -> float:
+        """Sequences beside which tokens keep to the objective, if they take `seconds` beside `sequences`."""
         alone, sure = self._alone()
-        if sure and alone >= meant:
+        if sure and alone >= objective:
             return math.inf
         alone = min(alone, _MOST_ALONE * seconds)
-        each = (seconds - alone) / sequences
-        if each <= 0.0:
-            return math.inf
-        most = (meant - alone) / each
-        if seconds > meant:
-            most = min(most, sequences * meant / seconds)
-        return max(most, _LEAST_SEQUENCES)
+        room, each = _MEANT * (objective - alone), (seconds - alone) / sequences
+        return math.inf if each <= 0.0 else max(room / each, _LEAST_SEQUENCES)
 
     def _alone(self) -> tuple[float, bool]:
         """Seconds that a token takes beside nobody, and whether enough was seen to be sure of it."""

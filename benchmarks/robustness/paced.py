@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-from benchmarks.robustness.text import Figures, prose, ran, table
+from benchmarks.robustness.text import Figures, grouped, prose, ran, table
 
 _GOAL: Final = 0.99
 _GATEWAYS: Final = ("plain", "paced")
@@ -96,7 +96,4 @@ def _by_startup(rows: Sequence[Figures]) -> Iterator[tuple[str, list[Figures]]]:
 
 def _by_case(rows: Sequence[Figures]) -> list[list[Figures]]:
     """The seeds of each case and start-up."""
-    found: dict[tuple[str, float], list[Figures]] = {}
-    for row in rows:
-        found.setdefault((row["case"], row["startup_seconds"]), []).append(row)
-    return list(found.values())
+    return grouped(rows, lambda row: (row["case"], row["startup_seconds"]))

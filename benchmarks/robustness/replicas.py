@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from benchmarks.robustness.text import Figures, prose, ran, table
+from benchmarks.robustness.text import Figures, grouped, prose, ran, table
 
 _HALVES = {"tuning": "first halves", "held": "second halves"}
 
@@ -27,19 +27,12 @@ def replicas(figures: Figures) -> Iterator[str]:
         "million and a half. No bar was set."
     )
     columns = ("replica", "tokens a step", "SLA", "attain", "paced", "least", "paced", "GPU-hours / oracle", "paced")
-    yield "\n" + table((*columns, "dearest"), [_world(group) for group in _grouped(rows)])
+    yield "\n" + table((*columns, "dearest"), [_world(group) for group in grouped(rows, _about)])
     yield "\nWhat does not attain:\n"
     missed = [row for row in rows if min(row["attainment"], row["paced"]["attainment"]) < row["asked"]]
     columns = ("case", "replica", "tokens a step", "SLA", "attained", "paced", "GPU-hours / oracle", "paced")
     lines = [(row["case"], *_about(row), *_reached(row), *map("{:.2f}".format, _ratios(row))) for row in missed]
     yield table(columns, lines) if lines else "Nothing."
-
-
-def _grouped(rows: Sequence[Figures]) -> list[list[Figures]]:
-    found: dict[tuple[str, ...], list[Figures]] = {}
-    for row in rows:
-        found.setdefault(_about(row), []).append(row)
-    return list(found.values())
 
 
 def _world(rows: Sequence[Figures]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 Figures = Mapping[str, Any]
@@ -24,6 +24,14 @@ def table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """In Markdown; the first column is text, the others are figures."""
     rule = ["---", *["--:"] * (len(columns) - 1)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, rule, *lines))
+
+
+def grouped(rows: Sequence[Figures], key: Callable[[Figures], Hashable]) -> list[list[Figures]]:
+    """Rows with the same key together, in the order of their first."""
+    found: dict[Hashable, list[Figures]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return list(found.values())
 
 
 def prose(text: str, *, indent: str = "") -> str:

@@ -83,7 +83,7 @@ def _run(one: Configuration) -> dict[str, Any]:
         "memory_growth_bytes": max(policy.sizes[len(policy.sizes) // 2 :])
         - max(policy.sizes[: len(policy.sizes) // 2]),
         "lost": _lost(run, one),
-        "paced": {"attainment": paced.attainment, "gpu_hours": paced.gpu_hours, "killed": paced.killed},
+        "paced": {"attainment": paced.attainment, "gpu_hours": paced.gpu_hours},
     }
 
 
